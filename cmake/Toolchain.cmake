@@ -1,0 +1,44 @@
+# How the code is compiled: warnings that matter, assertions always on, sanitizers on request.
+set(REMUS_SANITIZE "" CACHE STRING "Sanitizers to build with: empty, 'address' (with undefined) or 'thread'")
+option(REMUS_FUZZ "Build the libFuzzer targets (clang only)" OFF)
+option(REMUS_FAULTS "Compile the fault points in (tests and labs; never for production packages)" OFF)
+option(REMUS_BENCH "Build the benchmarks" OFF)
+
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE RelWithDebInfo CACHE STRING "" FORCE)
+endif()
+
+find_program(REMUS_CCACHE ccache)
+if(REMUS_CCACHE)
+  set(CMAKE_C_COMPILER_LAUNCHER ${REMUS_CCACHE})
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${REMUS_CCACHE})
+endif()
+
+add_library(remus_options INTERFACE)
+target_include_directories(remus_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
+target_compile_options(remus_options INTERFACE
+  -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wold-style-cast -Wnon-virtual-dtor
+  -Woverloaded-virtual -Wnull-dereference -Wimplicit-fallthrough -Werror=return-type -Werror=switch
+  -fno-omit-frame-pointer)
+target_compile_definitions(remus_options INTERFACE
+  BOOST_ASIO_NO_DEPRECATED SPDLOG_FMT_EXTERNAL
+  REMUS_VERSION="${PROJECT_VERSION}"
+  $<$<BOOL:${REMUS_FAULTS}>:REMUS_FAULTS>)
+
+if(REMUS_SANITIZE STREQUAL "address")
+  set(_san -fsanitize=address,undefined -fno-sanitize-recover=all)
+elseif(REMUS_SANITIZE STREQUAL "thread")
+  set(_san -fsanitize=thread)
+elseif(NOT REMUS_SANITIZE STREQUAL "")
+  message(FATAL_ERROR "REMUS_SANITIZE is '${REMUS_SANITIZE}': use '', 'address' or 'thread'")
+endif()
+if(REMUS_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES Clang)
+    message(FATAL_ERROR "REMUS_FUZZ needs clang (use the 'fuzz' preset)")
+  endif()
+  list(APPEND _san -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all)
+endif()
+if(_san)
+  add_compile_options(${_san})
+  add_link_options(${_san})
+endif()

@@ -1,0 +1,2 @@
+// Adaptive failure detector (placeholder until the room is built).
+#pragma once

@@ -1,0 +1,51 @@
+// The seam to what waits on the backup to be activated.
+//
+// prepare() builds the standby ahead of time and yields the memory the backup writes committed pages into; from then
+// on activate() takes a short time that does not depend on how much memory the guest has.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/error.hpp"
+#include "checkpoint/layout.hpp"
+#include "hypervisor/domain.hpp"
+
+namespace remus::hypervisor {
+
+/// The guest's memory on the backup, one writable span per block of the layout, in its order.
+struct StandbyMemory {
+  checkpoint::Layout layout{};
+  std::vector<std::span<std::byte>> blocks{};
+};
+
+struct ActivationReport {
+  std::uint64_t total_us{};         ///< activate() called → guest running
+};
+
+class Standby {
+ public:
+  Standby() = default;
+  Standby(const Standby&) = delete;
+  Standby& operator=(const Standby&) = delete;
+  virtual ~Standby() = default;     ///< discards what was not activated, leaves what was
+
+  /// Creates memory and the waiting guest. `layout` comes from the primary with the synchronization.
+  /// Errors: exhausted (names what is short and how much), incompatible, refused.
+  virtual Result<StandbyMemory> prepare(const GuestDescription& guest, const checkpoint::Layout& layout) = 0;
+
+  /// Makes the guest run from the image and `device_state`. The image must hold exactly one committed epoch.
+  virtual Result<ActivationReport> activate(std::span<const std::byte> device_state) = 0;
+
+  /// Throws the waiting guest and its memory away. Idempotent; nothing of it is left.
+  virtual Status discard() = 0;
+
+  /// Whether the waiting (or activated) guest's process exists and answers. Does not block for long (≤ 100 ms).
+  [[nodiscard]] virtual bool healthy() = 0;
+
+  /// How to manage the guest after activation, e.g. {"qmp": "/run/remus/web1/qmp.sock", "pid": 4711}.
+  [[nodiscard]] virtual nlohmann::json handle() const = 0;
+};
+
+}  // namespace remus::hypervisor
