@@ -19,6 +19,7 @@ function(remus_unit_test name)
   target_link_libraries(test_${name} PRIVATE ${ARG_DEPENDS} GTest::gtest_main GTest::gmock)
   add_test(NAME unit.${name} COMMAND test_${name})
   set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT 600)
+  add_dependencies(unit_tests test_${name})
 endfunction()
 
 # A libFuzzer target (only in the 'fuzz' preset): fuzz_<name>, seeds in tests/fuzz/corpus/<name>/.
@@ -28,5 +29,11 @@ function(remus_fuzzer name)
     add_executable(fuzz_${name} ${ARG_SOURCES})
     target_link_libraries(fuzz_${name} PRIVATE ${ARG_DEPENDS})
     target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+    add_dependencies(fuzzers fuzz_${name})
   endif()
 endfunction()
+
+# `unit_tests` builds every unit test and the simulator's, `fuzzers` every fuzz target: what the sanitizer and fuzz
+# presets need, without the rest.
+add_custom_target(unit_tests)
+add_custom_target(fuzzers)
