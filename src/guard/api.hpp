@@ -1,0 +1,159 @@
+// What a guard says of itself, and what can be asked of it: HTTP/JSON on RUN/guards/<guest>.<side>.sock.
+//
+// docs/guard-api.md describes every path. In short:
+//
+//   GET  /v1/status        GuardStatus                    POST /v1/connect     primary: {links:
+//   ["10.0.0.2:7601", ...]} GET  /v1/events        GuardEvent, one a line, stream  POST /v1/adjust
+//   GuestOptions, in part GET  /v1/description   primary: GuestDescription      POST /v1/verify      primary:
+//   VerifyReport GET  /v1/ready         backup: {port}                 POST /v1/unprotect   primary: ends
+//   protection, then exits POST /v1/failover      backup: {force}                POST /v1/stop        backup:
+//   discards the standby, exits POST /v1/superseded    primary: {generation, host}    POST /v1/handover
+//   active backup: exits, guest runs on
+//
+// A failure is answered with {"error": {"kind", "what", "fix"}} and the HTTP status of its kind.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "guard/spec.hpp"
+
+namespace remus::guard {
+
+/// How far a guard has come, before and around the engine's states.
+enum class Phase {
+  starting,   ///< inspecting the guest (primary) or preparing the standby (backup)
+  described,  ///< primary: the guest can be protected; waiting for /v1/connect
+  refused,    ///< the guest cannot be protected, or the standby not built: `last_error` says why; guard will
+              ///< exit
+  running,    ///< the engine leads: see `state`
+  ended,      ///< nothing more will happen; the guard is about to exit
+};
+[[nodiscard]] std::string_view to_string(Phase phase) noexcept;
+
+struct GuardStatus {
+  std::string guest{};
+  Side side{Side::primary};
+  std::string peer{};  ///< the other host's name
+  Phase phase{Phase::starting};
+  std::string state{};                ///< engine::to_string(PrimaryState | BackupState)
+  std::string reason{};               ///< why this state was entered, in words
+  std::optional<Error> last_error{};  ///< the last thing that went wrong, kept until protection is back
+  std::uint64_t generation{};
+  std::uint64_t session{};
+  bool alone{};  ///< output may have gone out that no backup holds
+
+  struct Epochs {
+    std::uint64_t captured{};
+    std::uint64_t committed{};  ///< acknowledged by the backup
+    std::uint64_t applied{};    ///< backup: in the image
+    std::optional<std::uint64_t> age_of_last_commit_ms{};
+    std::uint64_t checkpoints_total{};
+    double checkpoints_per_s{};  ///< over the last seconds
+  } epoch{};
+
+  struct Pause {
+    std::uint64_t p50_us{};
+    std::uint64_t p99_us{};
+    std::uint64_t last_us{};
+    std::uint64_t max_us{};
+    double overhead{};  ///< share of time the guest was paused, over the last seconds
+  } pause{};
+
+  struct Traffic {
+    std::uint64_t dirty_pages_last{};
+    double dirty_pages_avg{};
+    std::uint64_t raw_bytes{};   ///< dirty pages before delta and compression, since the session began
+    std::uint64_t wire_bytes{};  ///< what of it crossed the link
+    [[nodiscard]] double ratio() const noexcept {
+      return raw_bytes == 0 ? 0 : static_cast<double>(wire_bytes) / static_cast<double>(raw_bytes);
+    }
+  } traffic{};
+
+  struct Output {
+    std::uint64_t held_packets{};
+    std::uint64_t held_bytes{};
+    std::uint64_t released_packets{};
+    std::uint64_t released_bytes{};
+    std::uint64_t dropped_packets{};
+  } output{};
+
+  struct Sync {
+    std::uint64_t done_bytes{};
+    std::uint64_t total_bytes{};
+    std::optional<double> eta_s{};
+  };
+  std::optional<Sync> sync{};  ///< only while synchronizing
+
+  struct Link {
+    std::string state{"down"};  ///< "down", "connecting", "up", "refused"
+    std::string address{};      ///< the peer's, as far as known
+    std::uint64_t rtt_us{};
+    std::uint64_t since_ms{};  ///< how long in this state
+  } link{};
+
+  ArbiterKind arbiter{ArbiterKind::fail_stop};
+
+  std::uint32_t pid{};
+  std::uint32_t keeper_pid{};  ///< 0: none
+  std::uint32_t guest_pid{};   ///< 0: not known, or no process
+  nlohmann::json handle{};     ///< how to manage the guest: {"qmp": ..., "pid": ...}; null if none here
+  std::uint64_t uptime_ms{};
+  std::uint64_t memory_overhead_bytes{};  ///< what protection costs on this host, the image included
+
+  struct Failover {
+    std::uint64_t detected_ms{};    ///< last sign of the primary → decision
+    std::uint64_t activation_ms{};  ///< decision → guest running
+    std::uint64_t epoch{};          ///< it runs on from here
+    std::string time{};             ///< UTC, ISO 8601
+  };
+  std::optional<Failover> failover{};  ///< backup that has activated
+
+  GuestOptions options{};
+};
+
+struct GuardEvent {
+  std::string time{};  ///< UTC, ISO 8601 with milliseconds
+  std::string guest{};
+  Side side{Side::primary};
+  std::string kind{};  ///< "state", "link", "failover", "verify", "error", ...
+  std::string text{};  ///< a sentence
+  nlohmann::json data{};
+};
+
+/// Outcome of POST /v1/verify: the backup's image against the guest's memory at one commit.
+struct VerifyReport {
+  std::uint64_t epoch{};
+  std::uint64_t pages_compared{};
+  std::uint64_t pages_different{};
+  struct Page {
+    std::string block{};
+    std::uint64_t index{};  ///< page within the block
+  };
+  std::vector<Page> different{};  ///< at most 1000 of them
+  std::uint64_t duration_ms{};
+};
+
+[[nodiscard]] nlohmann::json to_json(const GuardStatus& status);
+[[nodiscard]] nlohmann::json to_json(const GuardEvent& event);
+[[nodiscard]] nlohmann::json to_json(const VerifyReport& report);
+// Readers are lenient towards unknown keys: daemon and guard may be of different (patch) versions across an
+// upgrade.
+[[nodiscard]] Result<GuardStatus> status_from_json(const nlohmann::json& value);
+[[nodiscard]] Result<GuardEvent> event_from_json(const nlohmann::json& value);
+[[nodiscard]] Result<VerifyReport> verify_report_from_json(const nlohmann::json& value);
+
+/// {"error": {"kind": "refused", "what": ..., "fix": ...}}
+[[nodiscard]] nlohmann::json to_json(const Error& error);
+/// The error an answer carries; an Errc::internal error quoting the answer if it carries none.
+[[nodiscard]] Error error_from_json(const nlohmann::json& value);
+[[nodiscard]] unsigned http_status(Errc kind) noexcept;
+
+/// Now, as UTC ISO 8601 with milliseconds: "2025-01-31T23:59:59.123Z".
+[[nodiscard]] std::string utc_now();
+
+}  // namespace remus::guard
