@@ -15,12 +15,12 @@ namespace remus::checkpoint {
 
 inline constexpr std::size_t page_bytes = 4096;
 
-using PageIndex = std::uint32_t;      ///< position among all pages of the guest, 0-based: up to 16 TiB
-using Epoch = std::uint64_t;          ///< 0 is the state at the end of the synchronization
+using PageIndex = std::uint32_t;  ///< position among all pages of the guest, 0-based: up to 16 TiB
+using Epoch = std::uint64_t;      ///< 0 is the state at the end of the synchronization
 
 struct Block {
-  std::string name{};                 ///< hypervisor's name, at most 255 bytes
-  std::uint64_t bytes{};              ///< a multiple of page_bytes
+  std::string name{};     ///< hypervisor's name, at most 255 bytes
+  std::uint64_t bytes{};  ///< a multiple of page_bytes
   PageIndex first_page{};
   bool operator==(const Block&) const = default;
   [[nodiscard]] PageIndex pages() const noexcept { return static_cast<PageIndex>(bytes / page_bytes); }

@@ -1,8 +1,8 @@
 // Where captured pages go.
 //
-// A hypervisor's capture fills a sink while the guest is paused, so nothing here allocates per page, blocks or does
-// I/O. Pages are never copied twice: the capture asks for space, puts bytes there (recv from QEMU, memcpy from a
-// mapped Xen guest) and then names the pages within.
+// A hypervisor's capture fills a sink while the guest is paused, so nothing here allocates per page, blocks
+// or does I/O. Pages are never copied twice: the capture asks for space, puts bytes there (recv from QEMU,
+// memcpy from a mapped Xen guest) and then names the pages within.
 //
 //   paused()  once, as soon as the guest stands still: the output and disk marks are taken here
 //   space()   raw memory, stable until the sink is recycled; advance(n) takes n bytes of it into use
@@ -29,6 +29,7 @@ class CheckpointSink {
   virtual void paused() = 0;
   /// At least `at_least` writable bytes that stay where they are; what lies before them is untouched.
   /// During a synchronization (guest running) this may wait for the link; never while the guest is paused.
+  /// Less than `at_least` when the sink has reached its bound: the capture then fails with Errc::exhausted.
   [[nodiscard]] virtual std::span<std::byte> space(std::size_t at_least) = 0;
   virtual void advance(std::size_t bytes) = 0;
   virtual void page(PageIndex index, const std::byte* data) = 0;
