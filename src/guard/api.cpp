@@ -125,6 +125,7 @@ json to_json(const GuardStatus& s) {
       {"uptime_ms", s.uptime_ms},
       {"memory_overhead_bytes", s.memory_overhead_bytes},
       {"failover", nullptr},
+      {"last_event", s.last_event},
       {"options", to_json(s.options)},
   };
   if (s.sync)
@@ -207,6 +208,7 @@ Result<GuardStatus> status_from_json(const json& value) {
     take(failover, "epoch", s.failover->epoch);
     take(failover, "time", s.failover->time);
   }
+  take(value, "last_event", s.last_event);
   if (auto options = options_from_json(part(value, "options"))) s.options = std::move(*options);
   return s;
 }
@@ -219,6 +221,7 @@ json to_json(const GuardEvent& e) {
 Result<GuardEvent> event_from_json(const json& value) {
   if (!value.is_object() || !value.contains("kind")) return fail(Errc::corrupt, "the line is not an event");
   GuardEvent e;
+  take(value, "sequence", e.sequence);
   take(value, "time", e.time);
   take(value, "guest", e.guest);
   e.side = side_of(value);
@@ -273,35 +276,6 @@ Error error_from_json(const json& value) {
   take(body, "fix", out.fix);
   if (out.what.empty()) out.what = fmt::format("unexpected answer: {}", value.dump().substr(0, 200));
   return out;
-}
-
-unsigned http_status(Errc kind) noexcept {
-  switch (kind) {
-    case Errc::invalid:
-      return 400;
-    case Errc::denied:
-      return 403;
-    case Errc::not_found:
-      return 404;
-    case Errc::exists:
-      return 409;
-    case Errc::refused:
-    case Errc::unsupported:
-    case Errc::incompatible:
-      return 422;
-    case Errc::exhausted:
-      return 507;
-    case Errc::unreachable:
-    case Errc::closed:
-      return 502;
-    case Errc::timeout:
-      return 504;
-    case Errc::corrupt:
-    case Errc::io:
-    case Errc::internal:
-      return 500;
-  }
-  return 500;
 }
 
 std::string utc_now() {

@@ -10,7 +10,10 @@
 //   discards the standby, exits POST /v1/superseded    primary: {generation, host}    POST /v1/handover
 //   active backup: exits, guest runs on
 //
-// A failure is answered with {"error": {"kind", "what", "fix"}} and the HTTP status of its kind.
+// A failure is answered by http::error_response().
+//
+// The daemon polls status a few times a second, and events when `last_event` has moved: no stream to be cut,
+// no event lost in between (the guard keeps its last 256), and nothing for the guard to do for a slow reader.
 #pragma once
 
 #include <cstdint>
@@ -113,11 +116,13 @@ struct GuardStatus {
   };
   std::optional<Failover> failover{};  ///< backup that has activated
 
+  std::uint64_t last_event{};  ///< sequence of the newest event; 0: none yet
   GuestOptions options{};
 };
 
 struct GuardEvent {
-  std::string time{};  ///< UTC, ISO 8601 with milliseconds
+  std::uint64_t sequence{};  ///< 1, 2, ... in one guard's life
+  std::string time{};        ///< UTC, ISO 8601 with milliseconds
   std::string guest{};
   Side side{Side::primary};
   std::string kind{};  ///< "state", "link", "failover", "verify", "error", ...
@@ -151,7 +156,6 @@ struct VerifyReport {
 [[nodiscard]] nlohmann::json to_json(const Error& error);
 /// The error an answer carries; an Errc::internal error quoting the answer if it carries none.
 [[nodiscard]] Error error_from_json(const nlohmann::json& value);
-[[nodiscard]] unsigned http_status(Errc kind) noexcept;
 
 /// Now, as UTC ISO 8601 with milliseconds: "2025-01-31T23:59:59.123Z".
 [[nodiscard]] std::string utc_now();
