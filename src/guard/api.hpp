@@ -1,15 +1,19 @@
 // What a guard says of itself, and what can be asked of it: HTTP/JSON on RUN/guards/<guest>.<side>.sock.
 //
-// docs/guard-api.md describes every path. In short:
+//   both      GET  /v1/status           GuardStatus
+//             GET  /v1/events?after=N   {events: [GuardEvent, ...]}
+//             POST /v1/adjust           part of GuestOptions
+//   primary   GET  /v1/description      GuestDescription, or why the guest is refused
+//             POST /v1/connect          {links: ["10.0.0.2:7601", ...]}
+//             POST /v1/verify           answers a VerifyReport
+//             POST /v1/superseded       {generation, host}: fence the guest
+//             POST /v1/unprotect        ends protection; the guard exits
+//   backup    GET  /v1/ready            {port, generation}
+//             POST /v1/failover         {force}: activates
+//             POST /v1/handover         active: the guard exits, the guest runs on
+//             POST /v1/stop             discards the standby; the guard exits
 //
-//   GET  /v1/status        GuardStatus                    POST /v1/connect     primary: {links:
-//   ["10.0.0.2:7601", ...]} GET  /v1/events        GuardEvent, one a line, stream  POST /v1/adjust
-//   GuestOptions, in part GET  /v1/description   primary: GuestDescription      POST /v1/verify      primary:
-//   VerifyReport GET  /v1/ready         backup: {port}                 POST /v1/unprotect   primary: ends
-//   protection, then exits POST /v1/failover      backup: {force}                POST /v1/stop        backup:
-//   discards the standby, exits POST /v1/superseded    primary: {generation, host}    POST /v1/handover
-//   active backup: exits, guest runs on
-//
+// docs/guard-api.md says more of each.
 // A failure is answered by http::error_response().
 //
 // The daemon polls status a few times a second, and events when `last_event` has moved: no stream to be cut,
