@@ -21,7 +21,7 @@ class TokenBucket final {
   /// Zero: send now. Else: not before this long.
   [[nodiscard]] Duration wait(Time now) noexcept;
   void take(std::uint64_t bytes) noexcept;
-  /// Keeps the debt, scaled by nothing: what was sent was sent.
+  /// A debt is kept: what was sent was sent. Rate 0 forgives it.
   void set_rate(std::uint64_t rate_bytes_per_s, Time now) noexcept;
   [[nodiscard]] std::uint64_t rate_bytes_per_s() const noexcept { return rate_; }
   [[nodiscard]] std::uint64_t burst_bytes() const noexcept;
