@@ -1,0 +1,141 @@
+// The guest's end of the demo's TCP session: sends numbered, checksummed records all the time and verifies those it
+// gets, so that any lost, duplicated or changed byte is found, in either direction (format: records.h).
+//
+//   stream-server [PORT]
+//
+// A session starts with a line of text from the client: "INTERVAL_US PAYLOAD_BYTES\n" (interval 0: as fast as the
+// connection takes). One process per session.
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+
+#include "common.h"
+#include "records.h"
+
+enum { IN_BYTES = RECORD_HEADER_BYTES + RECORD_PAYLOAD_MAX_BYTES + 4 };
+
+struct session {
+  int fd;
+  uint64_t interval_us, boot_id, sent;
+  uint32_t payload_bytes, faults;
+  uint64_t taken;
+  uint32_t taken_crc;
+  unsigned char in[IN_BYTES], out[IN_BYTES];
+  size_t in_bytes, out_bytes, out_done;
+};
+
+static uint64_t read_boot_id(void) {
+  char text[64] = {0};
+  const int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+  if (fd < 0 || read(fd, text, sizeof text - 1) <= 0) die("boot_id");
+  close(fd);
+  text[8] = 0;
+  char low[16];
+  memcpy(low, text + 9, 4);
+  low[4] = 0;
+  return strtoull(text, NULL, 16) << 16 | strtoull(low, NULL, 16);
+}
+
+static void compose(struct session* s) {
+  const uint64_t uptime_us = now_us();
+  const struct record_header header = {RECORD_MAGIC, s->payload_bytes, s->sent, s->boot_id, uptime_us, s->taken, s->taken_crc, s->faults};
+  memcpy(s->out, &header, sizeof header);
+  fill_payload(s->out + sizeof header, s->payload_bytes, s->sent);
+  const size_t covered = sizeof header + s->payload_bytes;
+  const uint32_t crc = crc32_of(0, s->out, covered);
+  memcpy(s->out + covered, &crc, sizeof crc);
+  s->out_bytes = covered + sizeof crc;
+  s->out_done = 0;
+  ++s->sent;
+}
+
+// Takes one whole record from the front of what came in; a fault is counted and told in every record sent from then on.
+static int take_record(struct session* s) {
+  struct record_header header;
+  if (s->in_bytes < sizeof header) return 0;
+  memcpy(&header, s->in, sizeof header);
+  if (header.magic != RECORD_MAGIC || header.payload_bytes > RECORD_PAYLOAD_MAX_BYTES) {
+    ++s->faults;  // the framing is lost for good: nothing after this can be told apart
+    s->in_bytes = 0;
+    return 0;
+  }
+  const size_t covered = sizeof header + header.payload_bytes, whole = covered + 4;
+  if (s->in_bytes < whole) return 0;
+  uint32_t crc;
+  memcpy(&crc, s->in + covered, sizeof crc);
+  if (crc != crc32_of(0, s->in, covered) || header.sequence != s->taken) ++s->faults;
+  s->taken_crc = crc32_of(s->taken_crc, s->in, whole);
+  s->taken = header.sequence + 1;
+  memmove(s->in, s->in + whole, s->in_bytes - whole);
+  s->in_bytes -= whole;
+  return 1;
+}
+
+static void receive(struct session* s) {
+  const ssize_t got = recv(s->fd, s->in + s->in_bytes, sizeof s->in - s->in_bytes, MSG_DONTWAIT);
+  if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) exit(0);
+  if (got > 0) s->in_bytes += (size_t)got;
+  while (take_record(s)) {
+  }
+}
+
+static void transmit(struct session* s) {
+  const ssize_t put = send(s->fd, s->out + s->out_done, s->out_bytes - s->out_done, MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (put < 0 && errno != EAGAIN && errno != EINTR) exit(0);
+  if (put > 0) s->out_done += (size_t)put;
+}
+
+static void greet(struct session* s) {
+  char line[64];
+  size_t length = 0;
+  unsigned long interval_us, payload_bytes;
+  while (length < sizeof line - 1 && recv(s->fd, line + length, 1, 0) == 1 && line[length] != '\n') ++length;
+  line[length] = 0;
+  if (sscanf(line, "%lu %lu", &interval_us, &payload_bytes) != 2 || payload_bytes > RECORD_PAYLOAD_MAX_BYTES) exit(2);
+  s->interval_us = interval_us;
+  s->payload_bytes = (uint32_t)payload_bytes;
+}
+
+static void serve(int fd) {
+  static struct session s;
+  s.fd = fd;
+  s.boot_id = read_boot_id();
+  greet(&s);
+  uint64_t next_us = now_us();
+  for (;;) {
+    const uint64_t now = now_us();
+    if (s.out_done == s.out_bytes && now >= next_us) {
+      compose(&s);
+      next_us = next_us + s.interval_us > now ? next_us + s.interval_us : now;
+    }
+    const int pending = s.out_done < s.out_bytes;
+    const uint64_t wait_us = pending ? 1000000 : next_us > now ? next_us - now : 0;
+    struct pollfd poll_fd = {fd, (short)(POLLIN | (pending ? POLLOUT : 0)), 0};
+    const struct timespec timeout = {(time_t)(wait_us / 1000000), (long)(wait_us % 1000000) * 1000};
+    if (ppoll(&poll_fd, 1, &timeout, NULL) < 0 && errno != EINTR) die("poll");
+    if (poll_fd.revents & (POLLIN | POLLHUP | POLLERR)) receive(&s);
+    if (s.out_done < s.out_bytes) transmit(&s);
+  }
+}
+
+int main(int argc, char** argv) {
+  const int one = 1;
+  signal(SIGCHLD, SIG_IGN);
+  const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (listener < 0) die("socket");
+  setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  const struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)(argc > 1 ? atoi(argv[1]) : 7000))};
+  if (bind(listener, (const struct sockaddr*)&address, sizeof address) != 0 || listen(listener, 16) != 0) die("listen");
+  for (;;) {
+    const int fd = accept(listener, NULL, NULL);
+    if (fd < 0) continue;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    if (fork() == 0) {
+      close(listener);
+      serve(fd);
+    }
+    close(fd);
+  }
+}
