@@ -261,6 +261,24 @@ Result<VerifyReport> verify_report_from_json(const json& value) {
   return r;
 }
 
+json to_json(const engine::HostReport& r) {
+  return {{"guest_running", r.guest_running},
+          {"guard_running", r.guard_running},
+          {"generation", r.generation},
+          {"alone", r.alone}};
+}
+
+Result<engine::HostReport> report_from_json(const json& value) {
+  if (!value.is_object() || !value.contains("guest_running") || !value.contains("generation"))
+    return fail(Errc::corrupt, "the answer is not a host report");
+  engine::HostReport r;
+  take(value, "guest_running", r.guest_running);
+  take(value, "guard_running", r.guard_running);
+  take(value, "generation", r.generation);
+  take(value, "alone", r.alone);
+  return r;
+}
+
 json to_json(const Error& error) {
   return {{"error", error_body(error)}};
 }

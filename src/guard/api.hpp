@@ -156,6 +156,12 @@ struct VerifyReport {
 [[nodiscard]] Result<GuardEvent> event_from_json(const nlohmann::json& value);
 [[nodiscard]] Result<VerifyReport> verify_report_from_json(const nlohmann::json& value);
 
+/// What the daemon answers to the backup's guard on GET /v1/peer/guests/<guest>/report. A guest this host
+/// does not protect to the asker (any more) is answered with not_found, which says nothing about the guest:
+/// it must not be activated.
+[[nodiscard]] nlohmann::json to_json(const engine::HostReport& report);
+[[nodiscard]] Result<engine::HostReport> report_from_json(const nlohmann::json& value);
+
 /// {"error": {"kind": "refused", "what": ..., "fix": ...}}
 [[nodiscard]] nlohmann::json to_json(const Error& error);
 /// The error an answer carries; an Errc::internal error quoting the answer if it carries none.

@@ -178,6 +178,7 @@ nlohmann::json to_json(const GuardSpec& s) {
     out["qmp"] = s.qmp;
     out["peer_links"] = texts(s.peer_links);
     out["rescue_first"] = s.rescue_first;
+    out["superseded_by"] = s.superseded_by;
   } else {
     if (s.description) out["description"] = to_json(*s.description);
     out["listen"] = {{"addresses", s.listen.addresses},
@@ -223,7 +224,8 @@ Result<GuardSpec> spec_from_json(const nlohmann::json& value) {
   if (s.side == Side::primary) {
     object.read("qmp", s.qmp)
         .read_with("peer_links", endpoints_into(s.peer_links))
-        .read("rescue_first", s.rescue_first);
+        .read("rescue_first", s.rescue_first)
+        .read("superseded_by", s.superseded_by);
   } else {
     object
         .read_with("description",

@@ -63,6 +63,8 @@ struct GuardSpec {
   std::string qmp{};                   ///< the running guest's QMP socket
   std::vector<Endpoint> peer_links{};  ///< where the backup's guard listens; empty: wait for /v1/connect
   bool rescue_first{};                 ///< a predecessor died: resume the guest and undo its traces first
+  std::uint64_t
+      superseded_by{};  ///< not 0: another host runs this later generation. Fence the guest, then exit with 0
 
   // backup only
   std::optional<hypervisor::GuestDescription> description{};  ///< from the primary's guard
