@@ -151,19 +151,20 @@ class Backup final {
   void lose_link(Time now, const std::string& reason);
   void drop_link(Time now, const std::string& reason);
   void primary_spoke(Time now);
+  void go_stale(const std::string& reason);
   void give_up_image(const std::string& reason, BackupState to);
   void acknowledge();
   void claim(Time now, Generation generation, const std::string& reason);
-  void grant(Time now);
-  void activate_if_applied(Time now);
+  void cancel_claim(const std::string& reason);
+  void activate_if_applied();
   void heartbeat_if_due(Time now);
-  void suspect_if_due(Time now);
-  void claim_if_due(Time now);
+  void judge(Time now);
   [[nodiscard]] bool lease_valid(Time now) const noexcept;
   [[nodiscard]] bool all_silent(Time now) const noexcept;
-  [[nodiscard]] Time all_silent_at() const noexcept;
   [[nodiscard]] bool usable() const noexcept { return held_.has_value(); }
-  [[nodiscard]] bool deciding() const noexcept;
+  [[nodiscard]] bool bound() const noexcept;
+  [[nodiscard]] bool finished() const noexcept;
+  [[nodiscard]] Epoch unapplied() const noexcept;
   template <typename A>
   void act(A action) {
     actions_.emplace_back(std::move(action));
@@ -193,14 +194,16 @@ class Backup final {
 
   // arbitration
   std::optional<Generation> claiming_{};
+  BackupState before_claim_{BackupState::suspecting};
   Generation claimed_{};
   bool operator_asked_{};  ///< an operator's word: no lease needed
   bool forced_{};
   bool dead_in_time_{};  ///< everything was silent while the lease was valid: the primary never went alone
   bool gone_{};          ///< a witness says the guest's process is gone
-  bool contradicted_{};  ///< a sign of life came while the arbiter was being asked
+  bool activating_{};    ///< Activate was given
   Time claim_retry_at_{};
   Time asked_wake_{};
+  Time asked_after_{};  ///< the newest time we were told
 };
 
 }  // namespace remus::engine

@@ -28,7 +28,7 @@ class FailureDetector final {
     Duration grace{};  ///< after a sleep at least this much time is left to read what waits
   };
 
-  FailureDetector(Bounds bounds, Time now) noexcept : bounds_{bounds}, since_{now}, awake_{now} {}
+  FailureDetector(Bounds bounds, Time now) noexcept : bounds_{bounds}, since_{now} {}
 
   /// A message from the peer.
   void heard(Time now) noexcept;
@@ -44,6 +44,8 @@ class FailureDetector final {
   [[nodiscard]] Time deadline() const noexcept { return since_ + timeout(); }
   [[nodiscard]] bool silent(Time now) const noexcept { return now >= deadline(); }
   [[nodiscard]] Duration timeout() const noexcept;
+  /// False until a few messages have come: the timeout is then Bounds::max.
+  [[nodiscard]] bool knows_rhythm() const noexcept;
   /// Since when silence is counted: the last message, or later.
   [[nodiscard]] Time since() const noexcept { return since_; }
 
@@ -51,7 +53,6 @@ class FailureDetector final {
   Bounds bounds_{};
   Time since_{};         ///< start of the silence
   Time last_arrival_{};  ///< valid when arrivals_ > 0
-  Time awake_{};
   double mean_ns_{};
   double deviation_ns_{};
   std::uint32_t arrivals_{};  ///< since reset(); saturates

@@ -193,28 +193,41 @@ class Primary final {
     Epoch epoch{};
     std::uint64_t bytes{};
   };
-  enum class Sync { none, confirming, running, done };  ///< how far the session's epoch 0 is
+  /// How far the session is: not begun; the backup is to confirm that its old image is void; memory is on its
+  /// way; epoch 0 is captured.
+  enum class Sync { none, confirming, running, done };
 
   void wake(Time now);
   void settle(Time now);
   void change(PrimaryState to, std::string reason);
-  void begin_session(Time now, const std::string& reason);
+  [[nodiscard]] bool supersedes_us(Time now, const BackupHello& hello);
+  [[nodiscard]] bool resume_session(Time now, const BackupHello& hello);
+  void begin_session(Time now);
   void start_synchronization();
-  void abandon(const std::string& reason);
-  void session_failed(Time now, const std::string& reason);
+  void confirm_session(Time now);
+  void fail_session(Time now, const std::string& reason);
+  void back_off(Time now);
+  void abandon_session(const std::string& reason);
+  void forget_session();
+  void pass_output();
   void lose_link(Time now, const std::string& reason);
   void drop_link(Time now, const std::string& reason);
   void commit(Time now, Epoch epoch);
+  void release(Epoch upto);
   void claim(Time now, Generation generation);
-  void went_alone(Time now);
+  void go_alone(Time now, Generation generation);
   void fence(Generation by, const std::string& reason);
   void end(Goodbye goodbye, const std::string& reason);
   void heartbeat_if_due(Time now);
+  void session_if_due(Time now);
   void capture_if_due(Time now);
   void claim_if_due(Time now);
-  void forget_session();
-  [[nodiscard]] bool pipeline_has_room() const noexcept;
+  [[nodiscard]] bool wants_capture() const noexcept;
+  [[nodiscard]] bool wants_session() const noexcept;
+  [[nodiscard]] Time capture_due() const noexcept;
+  [[nodiscard]] std::optional<Time> claim_due() const noexcept;
   [[nodiscard]] bool finished() const noexcept;
+  [[nodiscard]] PrimaryState unprotected_state() const noexcept;
   [[nodiscard]] Session next_session() noexcept;
   template <typename A>
   void act(A action) {
@@ -238,6 +251,7 @@ class Primary final {
   // session
   Session session_{};  ///< 0: none
   Sync sync_{Sync::none};
+  Time begun_at_{};
   bool holding_{};    ///< output is held
   bool entangled_{};  ///< some backup may hold, or have held, an image it could activate
   std::optional<Epoch> captured_{};
@@ -247,7 +261,9 @@ class Primary final {
   std::uint64_t kept_bytes_{};
   bool ready_{};  ///< the hypervisor can take a checkpoint
   bool capturing_{};
-  bool now_{};  ///< checkpoint_now() asked
+  Time capture_since_{};
+  bool waited_while_capturing_{};  ///< output waits, of the ending epoch or of the next one
+  bool now_{};                     ///< checkpoint_now() asked
   Pacing pacing_;
 
   // trying again
@@ -260,7 +276,9 @@ class Primary final {
   Time claim_retry_at_{};
   Generation claim_floor_{};  ///< a peer remembers this generation: ours must be later
   bool split_{};
-  bool leaving_{};  ///< unprotect() was asked
+  bool alone_{};            ///< went alone; no session since has got as far as a commit
+  bool leaving_{};          ///< unprotect() was asked
+  std::uint32_t graces_{};  ///< extra time given after sleeps since the backup was heard; bounded
   Time asked_wake_{};
 };
 

@@ -45,6 +45,8 @@ struct Config {
   Duration resync_min{
       std::chrono::milliseconds{100}};            ///< a failed session is followed by another after this,
   Duration resync_max{std::chrono::seconds{30}};  ///< doubling up to this
+  // bounds of single steps
+  Duration capture_max{std::chrono::seconds{5}};  ///< a capture that takes longer is abandoned (S6)
 };
 
 /// The arbiter's answer, as the engine knows it (the room arbiter/ lies above this one).
