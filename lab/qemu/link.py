@@ -57,6 +57,11 @@ class Link:
         if all(self._exists(s) for s in self._ends):
             self._connect()
 
+    def unplug(self, side: str) -> None:
+        """Removes one side's veth pair now; the kernel would do so late, after the namespace's removal."""
+        self._stop_linkd()
+        self._wires.ip(f"link delete {self.port(side)}")
+
     def _exists(self, side: str) -> bool:
         return self._wires.run(["ip", "link", "show", self.port(side)], check=False).returncode == 0
 

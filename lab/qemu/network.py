@@ -74,23 +74,24 @@ class Network:
             raise LabError(f"no link '{name}': there are {', '.join(self.links)}")
         return self.links[name]
 
-    def links_of(self, host: str) -> list[Link]:
-        return [self.links[f"lan{host}"], self.links["repl"]]
+    def _sides_of(self, host: str) -> list[tuple[Link, str]]:
+        return [(self.links[f"lan{host}"], "x"), (self.links["repl"], "x" if host == "A" else "y")]
 
     def unplug_host(self, host: str) -> None:
         """Cuts every link of a host at once: from here on nothing it or its kernel sends gets out."""
-        ports = [f"lan{host}.x", "repl.x" if host == "A" else "repl.y"]
-        self.wires.ip(*[f"link set {port} down" for port in ports])
+        self.wires.ip(*[f"link set {link.port(side)} down" for link, side in self._sides_of(host)])
 
     def remove_host(self, host: str) -> None:
         """Removes the namespace of a dead host, and with it the sockets its kernel still kept alive."""
+        for link, side in self._sides_of(host):
+            link.unplug(side)
         self.hosts[host].delete()
 
     def replace_host(self, host: str) -> None:
         """A new namespace for a host that boots again; links keep their conditions, and stay cut where they were."""
         self.hosts[host].create()
-        self.links[f"lan{host}"].plug("x")
-        self.links["repl"].plug("x" if host == "A" else "y")
+        for link, side in self._sides_of(host):
+            link.plug(side)
         self._address(host)
 
     def close(self) -> None:

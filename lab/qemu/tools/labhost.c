@@ -1,11 +1,16 @@
-// A "host" of the lab: namespaces around a tiny init, so that two hosts with identical paths live on one machine and
-// one SIGKILL (to the init) ends every process of a host at the same instant, as a power cut does.
+// A "host" of the lab: namespaces around a tiny init, so that two hosts with identical paths live on one
+// machine and one SIGKILL (to the init) ends every process of a host at the same instant, as a power cut
+// does.
 //
-//   labhost keeper DIR DISK_SIZE          holds the host's disk: /etc/remus and /var/lib/remus survive a power cut.
+//   labhost keeper DIR DISK_SIZE          holds the host's disk: /etc/remus and /var/lib/remus survive a
+//   power cut.
 //                                         Says "ready" on stdout and sleeps until it is killed.
-//   labhost init KEEPER NETNS SHM NAME    boots the host: new PID, mount, IPC and UTS namespaces on the keeper's disk;
-//                                         says the pid of the host's init, waits until the host is gone.
-//   labhost exec INIT PIDFD -- CMD...     runs CMD on the host, writes its pid (as seen outside) to PIDFD, and ends
+//   labhost init KEEPER NETNS SHM NAME DIR    boots the host: new PID, mount, IPC and UTS namespaces on the
+//   keeper's disk,
+//                                         DIR/host on /run/host; says the pid of the host's init, waits until
+//                                         it is gone.
+//   labhost exec INIT PIDFD -- CMD...     runs CMD on the host, writes its pid (as seen outside) to PIDFD
+//   (-1: to nobody), ends
 //                                         with CMD's exit status (128 + signal where it was killed).
 //
 //   keeper (mount ns: overlay /etc, /var/lib) ── init 1 (pid, mount, ipc, uts ns) ── remusd, qemu, ...
@@ -36,14 +41,10 @@ static _Noreturn void fail(const char* format, ...) {
   exit(125);
 }
 
+// Never freed: a handful of paths, in a process that needs them to its end.
 static const char* path_of(const char* dir, const char* name) {
-  static char paths[8][PATH_MAX];
-  static int next;
-  char* path = paths[next++ % 8];
-  if (snprintf(path, PATH_MAX, "%s/%s", dir, name) >= PATH_MAX) {
-    errno = ENAMETOOLONG;
-    fail("%s/%s", dir, name);
-  }
+  char* path;
+  if (asprintf(&path, "%s/%s", dir, name) < 0) fail("out of memory");
   return path;
 }
 
@@ -51,15 +52,18 @@ static void make_dir(const char* path) {
   if (mkdir(path, 0755) != 0 && errno != EEXIST) fail("cannot create %s", path);
 }
 
-static void mount_on(const char* what, const char* where, const char* type, unsigned long flags, const char* options) {
-  if (mount(what, where, type, flags, options) != 0) fail("cannot mount %s on %s (%s)", type ? type : what, where, options ? options : "bind");
+static void mount_on(const char* what, const char* where, const char* type, unsigned long flags,
+                     const char* options) {
+  if (mount(what, where, type, flags, options) != 0)
+    fail("cannot mount %s on %s (%s)", type ? type : what, where, options ? options : "bind");
 }
 
 static void private_mounts(void) {
   if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) fail("cannot make mounts private");
 }
 
-// The machine's own /etc and /var/lib stay untouched: an overlay gives the mount point, a bind hides what is there.
+// The machine's own /etc and /var/lib stay untouched: an overlay gives the mount point, a bind hides what is
+// there.
 static void private_directory(const char* disk, const char* parent, const char* label) {
   char options[4 * PATH_MAX];
   char upper[64], work[64];
@@ -69,7 +73,8 @@ static void private_directory(const char* disk, const char* parent, const char* 
   make_dir(path_of(disk, upper));
   make_dir(path_of(disk, work));
   make_dir(store);
-  snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s", parent, path_of(disk, upper), path_of(disk, work));
+  snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s", parent, path_of(disk, upper),
+           path_of(disk, work));
   mount_on("overlay", parent, "overlay", 0, options);
   const char* target = path_of(parent, "remus");
   make_dir(target);
@@ -122,7 +127,7 @@ static _Noreturn void reap_for_ever(void) {
   }
 }
 
-static void set_up_host(const char* shm_size, const char* name) {
+static void set_up_host(const char* shm_size, const char* name, const char* dir) {
   char options[64];
   private_mounts();
   mount_on("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
@@ -130,12 +135,14 @@ static void set_up_host(const char* shm_size, const char* name) {
   mount_on("tmpfs", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=755,size=256m");
   make_dir("/run/remus");
   make_dir("/run/host");
+  mount_on(path_of(dir, "host"), "/run/host", NULL, MS_BIND, NULL);
   snprintf(options, sizeof options, "mode=1777,size=%s", shm_size);
   mount_on("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, options);
   if (sethostname(name, strlen(name)) != 0) fail("cannot set the host name");
 }
 
-static int init(const char* keeper_pid, const char* netns, const char* shm_size, const char* name) {
+static int init(const char* keeper_pid, const char* netns, const char* shm_size, const char* name,
+                const char* dir) {
   int ready[2];
   char byte;
   join(netns, CLONE_NEWNET);
@@ -148,7 +155,7 @@ static int init(const char* keeper_pid, const char* netns, const char* shm_size,
   if (child == 0) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     setsid();
-    set_up_host(shm_size, name);
+    set_up_host(shm_size, name, dir);
     if (write(ready[1], "r", 1) != 1) fail("cannot report");
     const int null = open("/dev/null", O_RDWR);
     for (int fd = 0; fd < 3; ++fd) dup2(null, fd);
@@ -162,7 +169,8 @@ static int init(const char* keeper_pid, const char* netns, const char* shm_size,
   }
   printf("%d\n", (int)child);
   fflush(stdout);
-  // The kernel lets the init go only when every process of its namespace is gone: our end says that the host is empty.
+  // The kernel lets the init go only when every process of its namespace is gone: our end says that the host
+  // is empty.
   while (waitpid(child, NULL, 0) < 0 && errno == EINTR) {
   }
   return 0;
@@ -172,10 +180,15 @@ static int exec_on(const char* init_pid, int pid_fd, char** command) {
   static const struct {
     const char* name;
     int kind;
-  } namespaces[] = {{"ns/pid", CLONE_NEWPID}, {"ns/net", CLONE_NEWNET}, {"ns/uts", CLONE_NEWUTS}, {"ns/ipc", CLONE_NEWIPC}, {"ns/mnt", CLONE_NEWNS}};
+  } namespaces[] = {{"ns/pid", CLONE_NEWPID},
+                    {"ns/net", CLONE_NEWNET},
+                    {"ns/uts", CLONE_NEWUTS},
+                    {"ns/ipc", CLONE_NEWIPC},
+                    {"ns/mnt", CLONE_NEWNS}};
   char dir[64];
   snprintf(dir, sizeof dir, "/proc/%s", init_pid);
-  for (size_t i = 0; i < sizeof namespaces / sizeof *namespaces; ++i) join(path_of(dir, namespaces[i].name), namespaces[i].kind);
+  for (size_t i = 0; i < sizeof namespaces / sizeof *namespaces; ++i)
+    join(path_of(dir, namespaces[i].name), namespaces[i].kind);
   if (chdir("/") != 0) fail("cannot enter the host's root");
   fcntl(pid_fd, F_SETFD, FD_CLOEXEC);
   const pid_t child = fork();
@@ -199,8 +212,11 @@ static int exec_on(const char* init_pid, int pid_fd, char** command) {
 
 int main(int argc, char** argv) {
   if (argc == 4 && strcmp(argv[1], "keeper") == 0) keeper(argv[2], argv[3]);
-  if (argc == 6 && strcmp(argv[1], "init") == 0) return init(argv[2], argv[3], argv[4], argv[5]);
-  if (argc >= 6 && strcmp(argv[1], "exec") == 0 && strcmp(argv[4], "--") == 0) return exec_on(argv[2], atoi(argv[3]), argv + 5);
-  fprintf(stderr, "usage: labhost keeper DIR DISK_SIZE | init KEEPER NETNS SHM_SIZE NAME | exec INIT PIDFD -- CMD...\n");
+  if (argc == 7 && strcmp(argv[1], "init") == 0) return init(argv[2], argv[3], argv[4], argv[5], argv[6]);
+  if (argc >= 6 && strcmp(argv[1], "exec") == 0 && strcmp(argv[4], "--") == 0)
+    return exec_on(argv[2], atoi(argv[3]), argv + 5);
+  fprintf(stderr,
+          "usage: labhost keeper DIR DISK_SIZE | init KEEPER NETNS SHM_SIZE NAME DIR | exec INIT PIDFD -- "
+          "CMD...\n");
   return 2;
 }

@@ -1,16 +1,17 @@
 // Latency, loss and bandwidth for a link of the lab where the kernel has no netem.
 //
-// The two ends of the link are interfaces that nothing else connects; linkd carries every frame from one to the other,
-// and back, later, slower, or not at all. Offloaded frames (up to 64 KiB with a virtio-net header) pass whole, so that
-// a fast link stays fast.
+// The two ends of the link are interfaces that nothing else connects; linkd carries every frame from one to
+// the other, and back, later, slower, or not at all. Offloaded frames (up to 64 KiB with a virtio-net header)
+// pass whole, so that a fast link stays fast.
 //
-//   linkd IF_X IF_Y      reads settings from stdin, one line each: DELAY_US LOSS_PPM RATE_KBIT (0 = unlimited);
+//   linkd IF_X IF_Y      reads settings from stdin, one line each: DELAY_US LOSS_PPM RATE_KBIT (0 =
+//   unlimited);
 //                        answers "ok" on stdout; ends when stdin ends.
 //
 //   frame in ──▶ lost? ──▶ leaves the "wire" at max(now, wire free) + bytes/rate ──▶ + delay ──▶ frame out
 //
-// Bounds: a direction holds at most QUEUE_FRAMES frames and QUEUE_BYTES bytes; a frame above that is dropped, as at a
-// full switch port.
+// Bounds: a direction holds at most QUEUE_FRAMES frames and QUEUE_BYTES bytes; a frame above that is dropped,
+// as at a full switch port.
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/if_packet.h>
@@ -41,9 +42,7 @@ struct direction {
   uint64_t wire_free_ns;
 };
 
-static struct {
-  uint64_t delay_ns, loss_ppm, rate_kbit;
-} settings;
+static struct { uint64_t delay_ns, loss_ppm, rate_kbit; } settings;
 
 static struct direction directions[2];
 
@@ -71,7 +70,8 @@ static int open_end(const char* interface) {
   const int fd = socket(AF_PACKET, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, htons(ETH_P_ALL));
   if (fd < 0) die("cannot open a packet socket");
   if (setsockopt(fd, SOL_PACKET, PACKET_VNET_HDR, &one, sizeof one) != 0) die("PACKET_VNET_HDR");
-  if (setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof one) != 0) die("PACKET_IGNORE_OUTGOING");
+  if (setsockopt(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, sizeof one) != 0)
+    die("PACKET_IGNORE_OUTGOING");
   setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &buffer_bytes, sizeof buffer_bytes);
   setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &buffer_bytes, sizeof buffer_bytes);
   struct sockaddr_ll address = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
@@ -79,7 +79,8 @@ static int open_end(const char* interface) {
   if (address.sll_ifindex == 0) die(interface);
   if (bind(fd, (struct sockaddr*)&address, sizeof address) != 0) die("bind");
   struct packet_mreq promiscuous = {.mr_ifindex = address.sll_ifindex, .mr_type = PACKET_MR_PROMISC};
-  if (setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &promiscuous, sizeof promiscuous) != 0) die("promiscuous mode");
+  if (setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &promiscuous, sizeof promiscuous) != 0)
+    die("promiscuous mode");
   return fd;
 }
 
@@ -142,10 +143,12 @@ static void read_settings(void) {
 }
 
 static void wait_for_work(void) {
-  struct pollfd fds[] = {{directions[0].from, POLLIN, 0}, {directions[1].from, POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
+  struct pollfd fds[] = {
+      {directions[0].from, POLLIN, 0}, {directions[1].from, POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
   uint64_t next = UINT64_MAX;
   for (int i = 0; i < 2; ++i)
-    if (directions[i].count > 0 && directions[i].queue[directions[i].head].due_ns < next) next = directions[i].queue[directions[i].head].due_ns;
+    if (directions[i].count > 0 && directions[i].queue[directions[i].head].due_ns < next)
+      next = directions[i].queue[directions[i].head].due_ns;
   const uint64_t now = now_ns();
   const uint64_t wait = next > now ? next - now : 0;
   const struct timespec timeout = {(time_t)(wait / 1000000000U), (long)(wait % 1000000000U)};

@@ -1,4 +1,5 @@
-// What every guest program needs: time, counters that survive in /run/stat for whoever asks, failure that is heard.
+// What every guest program needs: time, counters that survive in /run/stat for whoever asks, failure that is
+// heard.
 #pragma once
 #include <errno.h>
 #include <fcntl.h>

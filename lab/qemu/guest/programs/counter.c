@@ -1,4 +1,5 @@
-// A number and the guest's uptime on the serial console, ten times a second: seen from outside without any network.
+// A number and the guest's uptime on the serial console, ten times a second: seen from outside without any
+// network.
 //
 //   counter [INTERVAL_MS]      prints "COUNT n uptime_ms"
 #include "common.h"

@@ -1,5 +1,5 @@
-// Counts units of work, so that the cost of protection shows as units a second lost. The reader takes the time outside
-// of the guest: a paused guest does not notice that it stood still.
+// Counts units of work, so that the cost of protection shows as units a second lost. The reader takes the
+// time outside of the guest: a paused guest does not notice that it stood still.
 //
 //   cpu-bench      one unit is 4096 rounds of integer mixing over 16 KiB; the count is in /run/stat/cpu
 #include "common.h"

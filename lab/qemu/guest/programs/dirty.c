@@ -2,13 +2,16 @@
 //
 //   dirty MIB PAGES_PER_S [random|sparse|text]
 //
-// random: every byte changes, nothing compresses. sparse: 16 bytes of the page change. text: the page is filled with
-// words, as source code or logs would. The rate is kept in bursts of 1 ms; 0 pages a second: as fast as the CPU can.
+// random: every byte changes, nothing compresses. sparse: 16 bytes of the page change. text: the page is
+// filled with words, as source code or logs would. The rate is kept in bursts of 1 ms; 0 pages a second: as
+// fast as the CPU can.
 #include "common.h"
 
 enum { PAGE_BYTES = 4096 };
 
-static const char* const words[] = {"return ", "static ", "const ", "int ", "guest", "page", " = ", "if (", ") {\n", "}\n", "  ", "struct ", "0x7f", "error", "count", ";\n"};
+static const char* const words[] = {"return ", "static ", "const ", "int ", "guest", "page",
+                                    " = ",     "if (",    ") {\n",  "}\n",  "  ",    "struct ",
+                                    "0x7f",    "error",   "count",  ";\n"};
 
 static void write_random(uint64_t* page, uint64_t* state) {
   for (int i = 0; i < PAGE_BYTES / 8; ++i) page[i] = next_random(state);
@@ -35,7 +38,10 @@ int main(int argc, char** argv) {
   const size_t mib = argc > 2 ? strtoull(argv[1], NULL, 10) : 0;
   const uint64_t rate = argc > 2 ? strtoull(argv[2], NULL, 10) : 0;
   const char* kind = argc > 3 ? argv[3] : "random";
-  void (*const write_page)(uint64_t*, uint64_t*) = strcmp(kind, "sparse") == 0 ? write_sparse : strcmp(kind, "text") == 0 ? write_text : strcmp(kind, "random") == 0 ? write_random : NULL;
+  void (*const write_page)(uint64_t*, uint64_t*) = strcmp(kind, "sparse") == 0   ? write_sparse
+                                                   : strcmp(kind, "text") == 0   ? write_text
+                                                   : strcmp(kind, "random") == 0 ? write_random
+                                                                                 : NULL;
   if (mib == 0 || write_page == NULL) {
     fprintf(stderr, "usage: dirty MIB PAGES_PER_S [random|sparse|text]\n");
     return 2;
@@ -46,7 +52,8 @@ int main(int argc, char** argv) {
   const uint64_t start_us = now_us();
   for (uint64_t tick_us = start_us;; tick_us += 1000) {
     const uint64_t target = rate ? (now_us() - start_us) * rate / 1000000U : written + 256;
-    // After the guest stood still (a pause, a busy host) the rate goes on; the arrears are not written in one burst.
+    // After the guest stood still (a pause, a busy host) the rate goes on; the arrears are not written in one
+    // burst.
     const uint64_t burst_max = rate / 50 + 256;
     if (target > written + burst_max) written = target - burst_max;
     for (; written < target; ++written) {

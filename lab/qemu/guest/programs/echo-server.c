@@ -27,8 +27,10 @@ int main(int argc, char** argv) {
   const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (listener < 0) die("socket");
   setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-  const struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)(argc > 1 ? atoi(argv[1]) : 7007))};
-  if (bind(listener, (const struct sockaddr*)&address, sizeof address) != 0 || listen(listener, 64) != 0) die("listen");
+  const struct sockaddr_in address = {.sin_family = AF_INET,
+                                      .sin_port = htons((uint16_t)(argc > 1 ? atoi(argv[1]) : 7007))};
+  if (bind(listener, (const struct sockaddr*)&address, sizeof address) != 0 || listen(listener, 64) != 0)
+    die("listen");
   for (;;) {
     const int fd = accept(listener, NULL, NULL);
     if (fd < 0) continue;

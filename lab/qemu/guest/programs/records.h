@@ -3,9 +3,10 @@
 //   0 magic u32 'RMSR' · 4 payload bytes u32 · 8 sequence u64 · 16 boot id u64 · 24 uptime_us u64
 //   32 taken u64 · 40 taken_crc u32 · 44 faults u32 · 48 payload · then crc32 u32 of everything before it
 //
-// `sequence` counts the sender's records from the session's start. `taken` says how many records of the other side were
-// taken in order, `taken_crc` is the running crc32 of all their bytes: a lost, duplicated or changed byte in either
-// direction shows at both ends. The payload is a function of (sequence, offset), so that it can be checked by itself.
+// `sequence` counts the sender's records from the session's start. `taken` says how many records of the other
+// side were taken in order, `taken_crc` is the running crc32 of all their bytes: a lost, duplicated or
+// changed byte in either direction shows at both ends. The payload is a function of (sequence, offset), so
+// that it can be checked by itself.
 #pragma once
 #include <stdint.h>
 

@@ -1,10 +1,11 @@
-// The guest's end of the demo's TCP session: sends numbered, checksummed records all the time and verifies those it
-// gets, so that any lost, duplicated or changed byte is found, in either direction (format: records.h).
+// The guest's end of the demo's TCP session: sends numbered, checksummed records all the time and verifies
+// those it gets, so that any lost, duplicated or changed byte is found, in either direction (format:
+// records.h).
 //
 //   stream-server [PORT]
 //
-// A session starts with a line of text from the client: "INTERVAL_US PAYLOAD_BYTES\n" (interval 0: as fast as the
-// connection takes). One process per session.
+// A session starts with a line of text from the client: "INTERVAL_US PAYLOAD_BYTES\n" (interval 0: as fast as
+// the connection takes). One process per session.
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -40,7 +41,8 @@ static uint64_t read_boot_id(void) {
 
 static void compose(struct session* s) {
   const uint64_t uptime_us = now_us();
-  const struct record_header header = {RECORD_MAGIC, s->payload_bytes, s->sent, s->boot_id, uptime_us, s->taken, s->taken_crc, s->faults};
+  const struct record_header header = {RECORD_MAGIC, s->payload_bytes, s->sent,      s->boot_id,
+                                       uptime_us,    s->taken,         s->taken_crc, s->faults};
   memcpy(s->out, &header, sizeof header);
   fill_payload(s->out + sizeof header, s->payload_bytes, s->sent);
   const size_t covered = sizeof header + s->payload_bytes;
@@ -51,7 +53,8 @@ static void compose(struct session* s) {
   ++s->sent;
 }
 
-// Takes one whole record from the front of what came in; a fault is counted and told in every record sent from then on.
+// Takes one whole record from the front of what came in; a fault is counted and told in every record sent
+// from then on.
 static int take_record(struct session* s) {
   struct record_header header;
   if (s->in_bytes < sizeof header) return 0;
@@ -82,7 +85,8 @@ static void receive(struct session* s) {
 }
 
 static void transmit(struct session* s) {
-  const ssize_t put = send(s->fd, s->out + s->out_done, s->out_bytes - s->out_done, MSG_DONTWAIT | MSG_NOSIGNAL);
+  const ssize_t put =
+      send(s->fd, s->out + s->out_done, s->out_bytes - s->out_done, MSG_DONTWAIT | MSG_NOSIGNAL);
   if (put < 0 && errno != EAGAIN && errno != EINTR) exit(0);
   if (put > 0) s->out_done += (size_t)put;
 }
@@ -93,7 +97,8 @@ static void greet(struct session* s) {
   unsigned long interval_us, payload_bytes;
   while (length < sizeof line - 1 && recv(s->fd, line + length, 1, 0) == 1 && line[length] != '\n') ++length;
   line[length] = 0;
-  if (sscanf(line, "%lu %lu", &interval_us, &payload_bytes) != 2 || payload_bytes > RECORD_PAYLOAD_MAX_BYTES) exit(2);
+  if (sscanf(line, "%lu %lu", &interval_us, &payload_bytes) != 2 || payload_bytes > RECORD_PAYLOAD_MAX_BYTES)
+    exit(2);
   s->interval_us = interval_us;
   s->payload_bytes = (uint32_t)payload_bytes;
 }
@@ -126,8 +131,10 @@ int main(int argc, char** argv) {
   const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (listener < 0) die("socket");
   setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-  const struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)(argc > 1 ? atoi(argv[1]) : 7000))};
-  if (bind(listener, (const struct sockaddr*)&address, sizeof address) != 0 || listen(listener, 16) != 0) die("listen");
+  const struct sockaddr_in address = {.sin_family = AF_INET,
+                                      .sin_port = htons((uint16_t)(argc > 1 ? atoi(argv[1]) : 7000))};
+  if (bind(listener, (const struct sockaddr*)&address, sizeof address) != 0 || listen(listener, 16) != 0)
+    die("listen");
   for (;;) {
     const int fd = accept(listener, NULL, NULL);
     if (fd < 0) continue;

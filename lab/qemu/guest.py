@@ -1,0 +1,147 @@
+"""A guest on a host, started as an ordinary user would start it: stock QEMU, a tap, virtio-net, a QMP socket.
+
+All paths in its command line are private to the host (/run/host) or the same on every host (kernel and initramfs in the
+cache), so that the very same command line is right on the other host.
+"""
+
+import socket
+import time
+from dataclasses import dataclass, field
+
+from lab.qemu import accel
+from lab.qemu.errors import LabError
+from lab.qemu.host import Host, HostProcess
+from lab.qemu.image import initramfs
+from lab.qemu.inside import connect_in
+from lab.qemu.kernel import kernel
+from lab.qemu.netns import NetNs
+from lab.qemu.network import LAN_GATEWAY, PREFIX_BITS
+from lab.qemu.qmp import Qmp
+
+STREAM_PORT = 7000
+SHELL_PORT = 7001
+ECHO_PORT = 7007
+
+
+@dataclass(frozen=True)
+class GuestSpec:
+    """What a guest is. `run` names the programs it starts: 'stream-server,echo-server,dirty:64:2000:text'."""
+
+    name: str = "web1"
+    memory_mib: int = 256
+    cpus: int = 1
+    mac: str = "52:54:00:77:00:20"
+    address: str = "10.77.0.20"
+    run: str = "stream-server,echo-server,counter"
+    machine: str = "pc"
+    extra: tuple[str, ...] = field(default=())
+
+    @property
+    def tap(self) -> str:
+        return f"tap-{self.name}"[:15]
+
+    @property
+    def qmp(self) -> str:
+        """The QMP socket for the product (path on the host)."""
+        return f"/run/host/{self.name}.qmp"
+
+    @property
+    def lab_qmp(self) -> str:
+        return f"/run/host/{self.name}.lab.qmp"
+
+    @property
+    def serial(self) -> str:
+        return f"/run/host/{self.name}.serial"
+
+    def command(self) -> list[str]:
+        """QEMU's command line."""
+        acceleration = "kvm" if accel.pick_accel() == "kvm" else "tcg,thread=multi"
+        append = (
+            "console=ttyS0 quiet loglevel=1 tsc=reliable mitigations=off random.trust_cpu=on panic=-1 "
+            f"address={self.address}/{PREFIX_BITS},{LAN_GATEWAY} run={self.run}"
+        )
+        words = [accel.QEMU, "-name", self.name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+        words += ["-machine", self.machine, "-accel", acceleration, "-m", str(self.memory_mib), "-smp", str(self.cpus)]
+        if acceleration == "kvm":
+            words += ["-cpu", "host"]
+        words += ["-kernel", str(kernel().image), "-initrd", str(initramfs(kernel())), "-append", append]
+        words += ["-chardev", f"file,id=serial0,path={self.serial},append=on", "-serial", "chardev:serial0"]
+        words += ["-netdev", f"tap,id=net0,ifname={self.tap},script=no,downscript=no,vhost=off"]
+        words += ["-device", f"virtio-net-pci,id=nic0,netdev=net0,mac={self.mac}"]
+        words += ["-qmp", f"unix:{self.qmp},server=on,wait=off", "-qmp", f"unix:{self.lab_qmp},server=on,wait=off"]
+        return [*words, *self.extra]
+
+    def environment(self) -> dict[str, str]:
+        shim = accel.tcg_shim()
+        return {"LD_PRELOAD": str(shim)} if shim else {}
+
+
+class Guest:
+    """A guest that was started on `host` and is reached over the LAN from the client's namespace, wherever it runs now."""
+
+    def __init__(self, spec: GuestSpec, host: Host, client: NetNs) -> None:
+        self.spec = spec
+        self.first_host = host
+        self._client = client
+        self.process: HostProcess = host.spawn(spec.command(), name=f"qemu-{spec.name}", env=spec.environment())
+
+    def serial(self, host: Host | None = None) -> str:
+        """What the guest wrote to its serial console on a host (the one it was started on, unless one is given)."""
+        path = (host or self.first_host).directory / "host" / f"{self.spec.name}.serial"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def wait_for_boot(self, within: float = 60) -> float:
+        """Waits for BOOT-OK on the serial console; returns the seconds it took."""
+        start = time.monotonic()
+        while "BOOT-OK" not in self.serial():
+            status = self.process.poll()
+            if status is not None:
+                raise LabError(f"QEMU of {self.spec.name} ended with {status}: {self.process.log.read_text(errors='replace')[-1000:]}")
+            if time.monotonic() - start > within:
+                raise LabError(f"guest {self.spec.name} did not boot within {within} s; serial: {self.serial()[-500:]!r}")
+            time.sleep(0.02)
+        return time.monotonic() - start
+
+    def qmp(self, host: Host | None = None) -> Qmp:
+        """A connection to the lab's own monitor of this guest."""
+        return Qmp((host or self.first_host).path(self.spec.lab_qmp))
+
+    def status(self, host: Host | None = None) -> str:
+        """QEMU's run state: 'running', 'paused', ..."""
+        with self.qmp(host) as qmp:
+            return qmp.command("query-status")["status"]
+
+    def shell(self, script: str, *, timeout: float = 15, check: bool = True) -> str:
+        """Runs a shell script inside the guest and returns its output."""
+        with connect_in(self._client.path, (self.spec.address, SHELL_PORT), timeout) as connection:
+            encoded = script.encode()
+            connection.sendall(b"%d\n" % len(encoded) + encoded)
+            output = _read_all(connection, timeout).decode(errors="replace")
+        body, _, status = output.rstrip("\n").rpartition("\n")
+        if not status.startswith("exit "):
+            raise LabError(f"guest {self.spec.name} gave no answer to `{script}`: {output[-300:]!r}")
+        if check and status != "exit 0":
+            raise LabError(f"in guest {self.spec.name}, `{script}` failed with {status[5:]}: {body[-500:]}")
+        return body
+
+    def start(self, *programs: str) -> None:
+        """Starts workloads: 'dirty:64:2000:text', 'cpu-bench', 'mixed-work'."""
+        self.shell(f"start {','.join(programs)}")
+
+    def stop(self, *programs: str) -> None:
+        self.shell(f"stop {' '.join(programs)}")
+
+    def stat(self, name: str) -> int:
+        """A counter a program of the guest shows: 'cpu', 'dirty', 'kv', 'text', 'counter', ..."""
+        return int(self.shell(f"cat /run/stat/{name}"))
+
+
+def _read_all(connection: socket.socket, timeout: float) -> bytes:
+    parts = []
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        got = connection.recv(65536)
+        if not got:
+            return b"".join(parts)
+        parts.append(got)
+    raise LabError(f"no end of the answer within {timeout} s")
