@@ -14,6 +14,7 @@
 #include <memory>
 #include <vector>
 
+#include "checkpoint/device_codec.hpp"
 #include "checkpoint/encoded_epoch.hpp"
 #include "checkpoint/epoch_buffer.hpp"
 #include "checkpoint/packing_chooser.hpp"
@@ -70,17 +71,26 @@ class BatchEncoder final {
   /// is the caller's: load the offer before or after.
   void new_session();
 
+  [[nodiscard]] const PageHasher& hasher() const noexcept { return table_.hasher(); }
   void link_rate(std::uint64_t bytes_per_s) noexcept { chooser_.link_rate(bytes_per_s); }
   [[nodiscard]] const EncoderStats& stats() const noexcept { return stats_; }
 
  private:
   struct Packers;  ///< lz4 and zstd working memory
+  struct Packed {
+    Packing packing{};
+    std::size_t bytes{};
+  };
 
   void make_room(BatchOutput& out);
-  void put_header(PageIndex index, RecordKind kind) noexcept;
-  void put_raw(PageIndex index, const std::byte* data);
-  [[nodiscard]] bool raw_is_smaller(const std::byte* data, std::size_t delta_bytes);
+  [[nodiscard]] std::byte* put_header(std::byte* to, PageIndex index, RecordKind kind) const noexcept;
+  void end_record(PageIndex index, const std::byte* end) noexcept;
+  void put_zero(PageIndex index) noexcept;
+  void drop_body() noexcept;
+  [[nodiscard]] bool raw_is_smaller(const std::byte* data, std::size_t delta_size);
+  /// Packed body in `out`, or 0 if it does not fit.
   [[nodiscard]] std::size_t pack(Packing packing, std::span<std::byte> out);
+  [[nodiscard]] Packed pack_chosen(std::span<std::byte> out);
 
   PageIndex page_count_;
   PageHashTable& table_;
@@ -94,5 +104,10 @@ class BatchEncoder final {
   std::int64_t next_index_{0};  ///< the page a record is expected to be about
   EncoderStats stats_{};
 };
+
+/// Everything of a captured epoch: pages, device state and digest. Errors: exhausted, if the device state is
+/// too large; nothing is remembered of the epoch then.
+[[nodiscard]] Status encode_epoch(const EpochBuffer& epoch, BatchEncoder& pages, DeviceEncoder& device,
+                                  EncodedEpoch& out);
 
 }  // namespace remus::checkpoint

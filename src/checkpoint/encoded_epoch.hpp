@@ -22,6 +22,10 @@ class EncodedEpoch final : public BatchOutput {
   [[nodiscard]] std::span<std::byte> batch_space() override;
   void batch_ready(std::size_t bytes) override;
 
+  /// The backup keeps what it received in one of these too. False if the epoch is larger than the guest can
+  /// make it.
+  [[nodiscard]] bool append(std::span<const std::byte> payload);
+
   [[nodiscard]] std::size_t batches() const noexcept { return ends_.size(); }
   [[nodiscard]] std::span<const std::byte> batch(std::size_t i) const;  ///< valid until recycle()
   [[nodiscard]] std::size_t batch_bytes() const noexcept { return ends_.empty() ? 0 : ends_.back(); }
@@ -39,6 +43,10 @@ class EncodedEpoch final : public BatchOutput {
  private:
   EncodedEpoch(Reservation memory, std::size_t keep_bytes) noexcept
       : memory_{std::move(memory)}, keep_bytes_{keep_bytes} {}
+
+  [[nodiscard]] bool fits(std::size_t bytes) const noexcept {
+    return memory_.size() - batch_bytes() >= bytes;
+  }
 
   Reservation memory_;
   std::size_t keep_bytes_;

@@ -28,6 +28,22 @@ struct EpochDigest {
   bool operator==(const EpochDigest&) const = default;
 };
 
+/// Counts an epoch as it comes in (on the backup) or goes out.
+class EpochTally final {
+ public:
+  explicit EpochTally(Epoch epoch = 0) noexcept { digest_.epoch = epoch; }
+  void batch(std::uint64_t records, std::size_t payload_bytes) noexcept {
+    digest_.pages += records;
+    ++digest_.batches;
+    digest_.batch_bytes += payload_bytes;
+  }
+  void device_state(std::span<const std::byte> state, const PageHasher& hasher) noexcept;  ///< unpacked
+  [[nodiscard]] const EpochDigest& digest() const noexcept { return digest_; }
+
+ private:
+  EpochDigest digest_{};
+};
+
 inline constexpr std::size_t epoch_digest_bytes = 5 * 8 + 2 * 16;
 
 [[nodiscard]] std::array<std::byte, epoch_digest_bytes> encode(const EpochDigest& digest) noexcept;

@@ -24,10 +24,10 @@ class Image final {
   [[nodiscard]] const Layout& layout() const noexcept { return layout_; }
   [[nodiscard]] PageIndex pages() const noexcept { return table_.pages(); }
   /// The page's page_bytes bytes. Precondition: index < pages().
-  [[nodiscard]] std::span<const std::byte> page(PageIndex index) const noexcept;
+  [[nodiscard]] std::span<const std::byte> page(PageIndex index) const;
 
-  void write(PageIndex index, const std::byte* data) noexcept;
-  void write_zero(PageIndex index) noexcept;
+  void write(PageIndex index, const std::byte* data);
+  void write_zero(PageIndex index);
   /// Errors: corrupt (a malformed delta); the page is then unchanged.
   [[nodiscard]] Status write_delta(PageIndex index, std::span<const std::byte> delta);
 
@@ -38,8 +38,8 @@ class Image final {
   void assume_zero() { table_.assume_zero(); }
   /// Takes the hashes of `count` pages from memory itself; call for one stretch after another on a large
   /// image.
-  void recompute(PageIndex first, PageIndex count) noexcept;
-  void recompute() noexcept { recompute(0, pages()); }
+  void recompute(PageIndex first, PageIndex count);
+  void recompute() { recompute(0, pages()); }
   /// Another seed for the hashes; all are unknown until recompute() or assume_zero().
   void reseed(std::uint64_t seed) { table_.reseed(seed); }
 
@@ -56,7 +56,7 @@ class Image final {
  private:
   Image(Layout layout, std::vector<std::span<std::byte>> blocks, PageHashTable table) noexcept
       : layout_{std::move(layout)}, blocks_{std::move(blocks)}, table_{std::move(table)} {}
-  [[nodiscard]] std::byte* at(PageIndex index) const noexcept;
+  [[nodiscard]] std::byte* at(PageIndex index) const;
 
   Layout layout_;
   std::vector<std::span<std::byte>> blocks_;

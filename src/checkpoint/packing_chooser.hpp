@@ -26,13 +26,14 @@ class PackingChooser final {
   struct Estimate {
     double ratio;
     double ns_per_byte;
+    double trials;
   };
   [[nodiscard]] double cost(const Estimate& estimate) const noexcept;
   [[nodiscard]] Packing best() const noexcept;
 
   double link_ns_per_byte_{};
   std::array<Estimate, 3> estimates_{
-      {{1.0, 0.0}, {0.6, 1.5}, {0.45, 3.5}}};  ///< none, lz4, zstd: typical to begin with
+      {{1.0, 0.0, 0}, {0.6, 1.5, 0}, {0.45, 3.5, 0}}};  ///< none, lz4, zstd: typical to begin with
   std::uint32_t batches_{0};
 };
 

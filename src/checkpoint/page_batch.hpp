@@ -13,6 +13,7 @@ inline constexpr std::size_t batch_payload_bytes_max =
     batch_header_bytes + batch_body_bytes_max;  ///< 256 KiB
 inline constexpr std::uint32_t batch_records_max =
     4096;  ///< what one frame can make the backup write: 16 MiB
+inline constexpr std::size_t record_header_bytes_max = 5 + 2;  ///< varint of 34 bits, length of a delta
 inline constexpr std::uint8_t batch_version = 1;
 
 /// How a batch's body is packed. The values are on the wire.

@@ -17,7 +17,7 @@ class PageCache final {
   [[nodiscard]] static Result<PageCache> create(std::size_t capacity_pages);
 
   /// The page's content, or null. Valid until the next store(), drop() or clear(). Counts as a use.
-  [[nodiscard]] std::byte* lookup(PageIndex index) noexcept;
+  [[nodiscard]] const std::byte* lookup(PageIndex index) noexcept;
   /// Copies page_bytes from `data`; may evict another page of the set.
   void store(PageIndex index, const std::byte* data) noexcept;
   void drop(PageIndex index) noexcept;
@@ -35,6 +35,7 @@ class PageCache final {
   PageCache(std::size_t sets, Reservation tags, Reservation pages) noexcept
       : sets_{sets}, tags_{std::move(tags)}, pages_{std::move(pages)} {}
   [[nodiscard]] Tag* set_of(PageIndex index) const noexcept;
+  [[nodiscard]] Tag* find(PageIndex index) const noexcept;
   [[nodiscard]] std::byte* content(const Tag* tag) const noexcept;
   [[nodiscard]] std::uint32_t tick() noexcept;
 

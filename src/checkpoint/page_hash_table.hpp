@@ -17,12 +17,9 @@ class PageHashTable final {
 
   [[nodiscard]] PageIndex pages() const noexcept { return pages_; }
   [[nodiscard]] const PageHasher& hasher() const noexcept { return hasher_; }
-  [[nodiscard]] const Hash128& get(PageIndex index) const noexcept { return hashes()[index]; }
-  void set(PageIndex index, const Hash128& hash) noexcept {
-    auto& slot = hashes()[index];
-    image_.replace(index, slot, hash);
-    slot = hash;
-  }
+  /// Precondition of both: index < pages().
+  [[nodiscard]] const Hash128& get(PageIndex index) const noexcept;
+  void set(PageIndex index, const Hash128& hash) noexcept;
   [[nodiscard]] std::span<const Hash128> all() const noexcept { return {hashes(), pages_}; }
 
   /// Of the whole image; meaningful for comparison once no page is unknown.
