@@ -19,6 +19,9 @@
 // Order: messages of one lane arrive in order. A control message may overtake bulk sent before it, never the
 // reverse.
 //
+// A Refuse from the peer ends the connection: its kind, sentence and fix come with on_closed. What breaks the
+// protocol is answered with a Refuse, so that both sides' logs tell why.
+//
 // Single-threaded: every call and callback on the io_context's thread. A callback may destroy the connection.
 #pragma once
 

@@ -171,7 +171,7 @@ void put(Writer& w, const Goodbye& m) {
 void get(Reader& r, const Payload&, Goodbye& m) {
   const auto reason = r.get<std::uint16_t>("reason");
   if (reason < static_cast<std::uint16_t>(GoodbyeReason::unprotected) ||
-      reason > static_cast<std::uint16_t>(GoodbyeReason::shutting_down)) {
+      reason > static_cast<std::uint16_t>(GoodbyeReason::guest_crashed)) {
     r.reject("reason");
     return;
   }

@@ -82,11 +82,11 @@ Payload opaque_part(const M&) {
 }
 
 template <typename M>
-Lane lane_of(const M&) {
+Lane lane_of_one(const M&) {
   return Traits<M>::lane;
 }
 /// A switchover must not overtake the epoch it ends with.
-Lane lane_of(const Goodbye& m) {
+Lane lane_of_one(const Goodbye& m) {
   return m.reason == GoodbyeReason::switchover ? Lane::bulk : Lane::control;
 }
 
@@ -188,6 +188,8 @@ std::string_view to_string(GoodbyeReason reason) noexcept {
       return "fenced";
     case GoodbyeReason::shutting_down:
       return "shutting-down";
+    case GoodbyeReason::guest_crashed:
+      return "guest-crashed";
   }
   return "unknown";
 }
@@ -205,13 +207,17 @@ bool HeartbeatMsg::operator==(const HeartbeatMsg& o) const noexcept {
          heartbeat.sent == o.heartbeat.sent && heartbeat.echo == o.heartbeat.echo;
 }
 
+Lane lane_of(const Message& message) noexcept {
+  return std::visit([](const auto& m) { return lane_of_one(m); }, message);
+}
+
 Outgoing encode(const Message& message) {
   return std::visit(
       [](const auto& m) {
         using M = std::decay_t<decltype(m)>;
         wire::Writer writer;
         codec::put(writer, m);
-        Outgoing out{Traits<M>::type, lane_of(m), false, std::move(writer).take(), opaque_part(m)};
+        Outgoing out{Traits<M>::type, lane_of_one(m), false, std::move(writer).take(), opaque_part(m)};
         REMUS_ASSERT("pre", out.tail.size() <= batch_bytes_max, "opaque data of one frame is bounded");
         return out;
       },

@@ -111,6 +111,7 @@ enum class GoodbyeReason : std::uint16_t {
   alone = 4,          ///< the primary goes on without this backup as `generation`
   fenced = 5,         ///< the sender learned of a later generation and stopped
   shutting_down = 6,  ///< the sender's guard ends in good order; the guest runs on, come again
+  guest_crashed = 7,  ///< the guest's process died under us: take over from the newest epoch you hold
 };
 [[nodiscard]] std::string_view to_string(GoodbyeReason reason) noexcept;
 
@@ -256,6 +257,8 @@ enum class Lane : std::uint8_t {
   control,  ///< heartbeat, ack, window, active, goodbye (but for switchover): small, never held back
   bulk,     ///< all that must keep its place among the pages; counted against window and bandwidth
 };
+
+[[nodiscard]] Lane lane_of(const Message& message) noexcept;
 
 /// A message ready to be framed: `head` then `tail` are the payload.
 struct Outgoing {
