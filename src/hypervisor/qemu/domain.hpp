@@ -1,16 +1,16 @@
 // A running QEMU guest as a source of checkpoints.
 //
-// Stock QEMU can copy itself to a second QEMU again and again (COLO). We play that second QEMU: our process listens on
-// a unix socket, QEMU "migrates" into it, and then asks before each checkpoint; it gets our yes exactly when the engine
-// wants an epoch to end.
+// Stock QEMU can copy itself to a second QEMU again and again (COLO). We play that second QEMU: our process
+// listens on a unix socket, QEMU "migrates" into it, and then asks before each checkpoint; it gets our yes
+// exactly when the engine wants an epoch to end.
 //
 //   QEMU ──CHECKPOINT_REQUEST──▶          (guest runs on)
 //        ◀──CHECKPOINT_REPLY───  capture() called: guest stops now
 //        ──VMSTATE_SEND, dirty pages, device state──▶ sink
 //        ◀──VMSTATE_RECEIVED, VMSTATE_LOADED── guest runs
 //
-// If we vanish between checkpoints QEMU goes on by itself; if we vanish inside one the guest stays paused until
-// somebody says x-colo-lost-heartbeat: rescue_qemu() below, called by the keeper and by a fresh guard.
+// If we vanish between checkpoints QEMU goes on by itself; if we vanish inside one the guest stays paused
+// until somebody says x-colo-lost-heartbeat: rescue_qemu() below, called by the keeper and by a fresh guard.
 #pragma once
 
 #include <filesystem>
@@ -25,34 +25,36 @@
 namespace remus::hypervisor::qemu {
 
 struct AttachOptions {
-  /// Private directory (mode 0700, ours) for the socket QEMU migrates into. Must exist or be creatable.
-  std::filesystem::path runtime_dir{"/run/remus"};
-  std::chrono::milliseconds ready_timeout{10'000};    ///< QEMU must ask for a checkpoint within this
-  std::chrono::milliseconds stream_timeout{10'000};   ///< silence inside a checkpoint longer than this is a failure
+  std::chrono::milliseconds ready_timeout{10'000};  ///< QEMU must ask for a checkpoint within this
+  std::chrono::milliseconds stream_timeout{
+      10'000};  ///< silence inside a checkpoint longer than this is a failure
 };
 
-/// Called around every pause, on the capture thread: `before` while the guest still runs, `after` when it runs again.
+/// Called around every pause, on the capture thread. The output buffer needs them (output/redirector.hpp).
 struct PauseHooks {
-  std::function<void()> before{};
-  std::function<void()> after{};
+  std::function<void()>
+      before{};  ///< the guest still runs and is about to be stopped (not before epoch 0's pause)
+  std::function<void()>
+      resuming{};                 ///< paused, everything captured, QMP answers; after this the guest resumes
+  std::function<void()> after{};  ///< the guest runs again, or could not be captured
 };
 
 class QemuDomain : public Domain {
  public:
-  /// For what must be still while the guest is paused (inbound packets). Set before synchronize().
+  /// Set before synchronize().
   virtual void set_pause_hooks(PauseHooks hooks) = 0;
   /// Ids of the guest's netdevs, for the output buffer.
   [[nodiscard]] virtual std::vector<std::string> netdevs() const = 0;
   [[nodiscard]] virtual pid_t pid() const = 0;
 };
 
-/// Inspects the running guest and, if it can be protected, returns it. Changes nothing in the guest. A guest that
-/// cannot be protected is `refused` (or `unsupported`) with every reason in one error.
+/// Inspects the running guest and, if it can be protected, returns it. Changes nothing in the guest. A guest
+/// that cannot be protected is `refused` (or `unsupported`) with every reason in one error.
 Result<std::unique_ptr<QemuDomain>> attach_qemu(std::shared_ptr<Qmp> qmp, AttachOptions options);
 
-/// For a fresh guard or a keeper: frees a guest from a dead predecessor. Leaves COLO, resumes the guest if the
-/// predecessor left it paused, takes away leftover filter objects and chardevs (ids beginning with "remus-").
-/// A guest that its user paused stays paused. Safe to call on a healthy guest.
+/// For a fresh guard or a keeper: frees a guest from a dead predecessor. Leaves COLO, resumes the guest if
+/// the predecessor left it paused, takes away leftover filter objects and chardevs (ids beginning with
+/// "remus-"). A guest that its user paused stays paused. Safe to call on a healthy guest.
 Status rescue_qemu(const std::filesystem::path& qmp_socket);
 Status rescue_qemu(Qmp& qmp);
 

@@ -56,7 +56,7 @@ Result<Fd> connect_unix(const std::filesystem::path& path) {
   if (text.empty() || text.size() >= sizeof address.sun_path)
     return fail(Errc::invalid, fmt::format("QMP socket path '{}' is empty or longer than {} bytes", text,
                                            sizeof address.sun_path - 1));
-  struct stat info{};
+  struct stat info {};
   if (::stat(text.c_str(), &info) != 0) {
     if (errno == ENOENT || errno == ENOTDIR)
       return fail(Errc::not_found, fmt::format("there is no QMP socket {}", text),
@@ -73,7 +73,8 @@ Result<Fd> connect_unix(const std::filesystem::path& path) {
       return fail(Errc::unreachable, fmt::format("nobody listens on QMP socket {}", text),
                   "the guest may have ended; or this is the socket of a guest that is gone");
     if (code == EAGAIN)
-      return fail(Errc::unreachable, fmt::format("QMP socket {} takes no further client", text), other_client_fix);
+      return fail(Errc::unreachable, fmt::format("QMP socket {} takes no further client", text),
+                  other_client_fix);
     if (code == EPROTOTYPE)
       return fail(Errc::refused, fmt::format("{} is not a stream socket, so it is not QMP", text));
     return fail_errno(code, fmt::format("cannot connect to QMP socket {}", text));
@@ -83,7 +84,9 @@ Result<Fd> connect_unix(const std::filesystem::path& path) {
 
 }  // namespace
 
-std::string Version::text() const { return fmt::format("{}.{}.{}", major, minor, micro); }
+std::string Version::text() const {
+  return fmt::format("{}.{}.{}", major, minor, micro);
+}
 
 class Qmp::Impl final {
  public:
@@ -200,22 +203,27 @@ class Qmp::Impl final {
       if (auto line = take_line()) {
         const auto value = parse_line(*line);
         if (!value || !value->contains("QMP"))
-          return fail(Errc::corrupt, fmt::format("{} does not speak QMP: it said '{:.60}'", path_.native(), *line),
+          return fail(Errc::corrupt,
+                      fmt::format("{} does not speak QMP: it said '{:.60}'", path_.native(), *line),
                       "give the path of the guest's -qmp unix: socket");
         return read_version(*value);
       }
       if (buffer_.size() > 65536)
-        return fail(Errc::corrupt, fmt::format("{} does not speak QMP: 64 KiB without a line", path_.native()));
+        return fail(Errc::corrupt,
+                    fmt::format("{} does not speak QMP: 64 KiB without a line", path_.native()));
       pollfd ready{socket_.get(), POLLIN, 0};
       const int count = ::poll(&ready, 1, remaining_ms(deadline));
       if (count < 0 && errno != EINTR) return fail_errno(errno, "cannot wait for QMP");
       if (count == 0 && Clock::now() >= deadline)
-        return fail(Errc::unreachable,
-                    fmt::format("{} accepted the connection but sent no QMP greeting: another client may hold it, or "
-                                "it is not QEMU", path_.native()),
-                    other_client_fix);
+        return fail(
+            Errc::unreachable,
+            fmt::format("{} accepted the connection but sent no QMP greeting: another client may hold it, or "
+                        "it is not QEMU",
+                        path_.native()),
+            other_client_fix);
       if (count > 0 && !fill())
-        return fail(Errc::unreachable, fmt::format("{} closed the connection without a greeting", path_.native()),
+        return fail(Errc::unreachable,
+                    fmt::format("{} closed the connection without a greeting", path_.native()),
                     "is this a QMP socket?");
     }
   }
@@ -227,7 +235,8 @@ class Qmp::Impl final {
       version_ = {triple.at("major").get<int>(), triple.at("minor").get<int>(), triple.at("micro").get<int>(),
                   version.value("package", "")};
     } catch (const json::exception& error) {
-      return fail(Errc::corrupt, fmt::format("{}: QMP greeting without a version ({})", path_.native(), error.what()));
+      return fail(Errc::corrupt,
+                  fmt::format("{}: QMP greeting without a version ({})", path_.native(), error.what()));
     }
     return {};
   }
@@ -264,7 +273,8 @@ class Qmp::Impl final {
       return;
     }
     const auto id = value.find("id");
-    if (id == value.end() || !id->is_number_unsigned()) return;  // an error to a line we did not number: nobody waits
+    if (id == value.end() || !id->is_number_unsigned())
+      return;  // an error to a line we did not number: nobody waits
     const std::lock_guard lock{mutex_};
     const auto slot = waiting_.find(id->get<std::uint64_t>());
     if (slot == waiting_.end()) return;  // its caller has given up
@@ -350,7 +360,8 @@ class Qmp::Impl final {
       if (const auto text = error->find("desc"); text != error->end() && text->is_string()) words = *text;
     }
     const bool missing = kind == "CommandNotFound" || kind == "DeviceNotFound";
-    return fail(missing ? Errc::not_found : Errc::refused, fmt::format("QEMU refused {}: {}", command, words));
+    return fail(missing ? Errc::not_found : Errc::refused,
+                fmt::format("QEMU refused {}: {}", command, words));
   }
 
   void mark_closed(std::string reason) {
@@ -368,7 +379,9 @@ class Qmp::Impl final {
 
   /// Call with mutex_ held.
   Error closed_error(std::string_view command) const {
-    return {Errc::closed, fmt::format("{}: QMP connection to {} has ended ({})", command, path_.native(), closed_reason_.empty() ? "broken pipe" : closed_reason_),
+    return {Errc::closed,
+            fmt::format("{}: QMP connection to {} has ended ({})", command, path_.native(),
+                        closed_reason_.empty() ? "broken pipe" : closed_reason_),
             ""};
   }
   Error timeout_error(std::string_view command) const {
@@ -381,8 +394,8 @@ class Qmp::Impl final {
   std::filesystem::path path_;
   std::thread reader_{};
   std::atomic<bool> stop_{false};
-  std::string buffer_{};       // reader only
-  std::size_t scanned_{};      // reader only
+  std::string buffer_{};   // reader only
+  std::size_t scanned_{};  // reader only
 
   std::timed_mutex send_mutex_{};
   mutable std::mutex mutex_{};
@@ -430,11 +443,23 @@ Status Qmp::send_fd(std::string_view name, int fd, Milliseconds timeout) {
 std::shared_ptr<void> Qmp::subscribe(std::function<void(const Event&)> callback) {
   return impl_->subscribe(std::move(callback));
 }
-void Qmp::on_closed(std::function<void()> callback) { impl_->on_closed(std::move(callback)); }
-bool Qmp::closed() const { return impl_->closed(); }
-void Qmp::close() { impl_->close(); }
-const Version& Qmp::version() const noexcept { return impl_->version_; }
-pid_t Qmp::peer_pid() const noexcept { return impl_->peer_pid_; }
-const std::filesystem::path& Qmp::path() const noexcept { return impl_->path(); }
+void Qmp::on_closed(std::function<void()> callback) {
+  impl_->on_closed(std::move(callback));
+}
+bool Qmp::closed() const {
+  return impl_->closed();
+}
+void Qmp::close() {
+  impl_->close();
+}
+const Version& Qmp::version() const noexcept {
+  return impl_->version_;
+}
+pid_t Qmp::peer_pid() const noexcept {
+  return impl_->peer_pid_;
+}
+const std::filesystem::path& Qmp::path() const noexcept {
+  return impl_->path();
+}
 
 }  // namespace remus::hypervisor::qemu

@@ -1,9 +1,10 @@
 // A client for QEMU's machine protocol (QMP) that can never hang its caller.
 //
-// The problem: the guard steers a guest through one socket that QEMU gives to one client at a time, from two threads,
-// while events arrive in between; and the socket may belong to something that is not QEMU, or to a QEMU that is stuck.
-// The answer: one reader thread takes lines off the socket, hands replies to whoever waits for that `id`, and events to
-// subscribers. Every wait has a deadline. Lines are bounded; what is not QMP ends the connection with a clear error.
+// The problem: the guard steers a guest through one socket that QEMU gives to one client at a time, from two
+// threads, while events arrive in between; and the socket may belong to something that is not QEMU, or to a
+// QEMU that is stuck. The answer: one reader thread takes lines off the socket, hands replies to whoever
+// waits for that `id`, and events to subscribers. Every wait has a deadline. Lines are bounded; what is not
+// QMP ends the connection with a clear error.
 //
 // Thread-safe. Callbacks run on the reader thread: they must be quick and must not call execute().
 #pragma once
@@ -39,9 +40,9 @@ struct Version {
 };
 
 struct Event {
-  std::string name{};            ///< "STOP", "RESUME", "COLO_EXIT", ...
-  nlohmann::json data{};         ///< object, may be empty
-  std::int64_t time_us{};        ///< QEMU's own CLOCK_REALTIME stamp
+  std::string name{};      ///< "STOP", "RESUME", "COLO_EXIT", ...
+  nlohmann::json data{};   ///< object, may be empty
+  std::int64_t time_us{};  ///< QEMU's own CLOCK_REALTIME stamp
 };
 
 class Qmp final {
@@ -59,9 +60,10 @@ class Qmp final {
   Qmp(const Qmp&) = delete;
   Qmp& operator=(const Qmp&) = delete;
 
-  /// Runs one command and returns its "return" value. Errors: refused with QEMU's own words (kind not_found for
-  /// CommandNotFound/DeviceNotFound), timeout, closed. After a timeout a late reply is thrown away.
-  Result<nlohmann::json> execute(std::string_view command, nlohmann::json arguments = nlohmann::json::object(),
+  /// Runs one command and returns its "return" value. Errors: refused with QEMU's own words (kind not_found
+  /// for CommandNotFound/DeviceNotFound), timeout, closed. After a timeout a late reply is thrown away.
+  Result<nlohmann::json> execute(std::string_view command,
+                                 nlohmann::json arguments = nlohmann::json::object(),
                                  Milliseconds timeout = command_timeout);
 
   /// A command of the human monitor; returns what it prints.
@@ -80,7 +82,8 @@ class Qmp final {
   void close();
 
   [[nodiscard]] const Version& version() const noexcept;
-  [[nodiscard]] pid_t peer_pid() const noexcept;  ///< of the process that created the listening socket; 0 unknown
+  [[nodiscard]] pid_t peer_pid()
+      const noexcept;  ///< of the process that created the listening socket; 0 unknown
   [[nodiscard]] const std::filesystem::path& path() const noexcept;
 
  private:

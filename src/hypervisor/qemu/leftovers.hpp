@@ -1,0 +1,17 @@
+// Names of what we put into a running QEMU, so that a successor can find and remove it.
+#pragma once
+
+#include <string_view>
+
+#include "hypervisor/qemu/qmp.hpp"
+
+namespace remus::hypervisor::qemu {
+
+inline constexpr std::string_view leftover_prefix = "remus-";
+/// Chardevs of the derived command line (command_line_rules.cpp): they belong to the guest, not to us.
+inline constexpr std::string_view standby_chardev_prefix = "remus-guest-";
+
+/// Removes filter objects and chardevs of a dead predecessor.
+Status remove_leftovers(Qmp& qmp);
+
+}  // namespace remus::hypervisor::qemu
