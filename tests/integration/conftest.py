@@ -1,0 +1,79 @@
+"""Fixtures of the integration tests: real hosts (namespaces), real guests, one lab per test module.
+
+A requirement this machine does not meet skips every test that needs it, with the reason printed (`pytest -rs`) and counted.
+When a test fails, the logs of every process of its lab are kept in lab/out/failed/<test>/.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from lab.qemu import Lab, paths  # noqa: E402  (the path must be set first)
+from lab.qemu.accel import QEMU  # noqa: E402
+from lab.qemu.registry import clear_orphans  # noqa: E402
+
+ARTEFACTS = paths.OUT / "failed"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="the long form: many repetitions of what is random")
+
+
+@pytest.fixture(scope="session")
+def soak(request: pytest.FixtureRequest) -> bool:
+    """Whether the long form was asked for."""
+    return request.config.getoption("--soak")
+
+
+def missing_requirement() -> str | None:
+    """What the lab needs and this machine lacks, in words; None if nothing."""
+    if os.geteuid() != 0:
+        return "the lab needs root (network namespaces, taps): run as root"
+    for program in ("ip", "tc", "bridge", "nsenter", QEMU, "busybox"):
+        if shutil.which(program) is None:
+            return f"{program} is not installed: run ./install-dependencies.sh"
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        return "/dev/net/tun cannot be opened: the kernel lacks tun, or this container hides it"
+    made = subprocess.run(["unshare", "--net", "--pid", "--mount", "--fork", "true"], capture_output=True, text=True, check=False)
+    if made.returncode != 0:
+        return f"namespaces cannot be made here: {made.stderr.strip()}"
+    return None
+
+
+@pytest.fixture(scope="session")
+def machine() -> None:
+    """A machine that can carry a lab; what depends on it is skipped elsewhere."""
+    reason = missing_requirement()
+    if reason:
+        pytest.skip(reason)
+    clear_orphans()
+
+
+@pytest.fixture(scope="module")
+def lab(machine, request: pytest.FixtureRequest):
+    """One lab for a module's tests: network and both hosts up, no guest, no remusd."""
+    with Lab(f"t-{request.module.__name__.removeprefix('test_')[:16]}-{os.getpid()}") as made:
+        yield made
+    if not request.session.testsfailed:
+        shutil.rmtree(made.directory, ignore_errors=True)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call):
+    """Keeps every log of the lab when a test fails, before a later test overwrites it."""
+    report = (yield).get_result()
+    used = getattr(item, "funcargs", {}).get("lab")
+    if report.failed and isinstance(used, Lab):
+        target = ARTEFACTS / re.sub(r"[^\w.-]+", "_", item.nodeid.rpartition("/")[2])
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(used.directory, target, ignore=shutil.ignore_patterns("disk", "*.qmp"), ignore_dangling_symlinks=True)
+        report.sections.append(("artefacts", f"logs of every process: {target}"))
