@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from lab.qemu.errors import LabError
 
 _TIME_US = {"us": 1, "ms": 1000, "s": 1_000_000}
+QUEUE_BYTES_MAX = 64 << 20
 _RATE_KBIT = {"kbit": 1, "mbit": 1000, "gbit": 1_000_000}
 
 
@@ -42,9 +43,17 @@ class Conditions:
             result = replace(result, rate_kbit=_number(rate, _RATE_KBIT, "rate"))
         return result
 
+    @property
+    def queue_bytes(self) -> int:
+        """What may be under way or waiting: on a limited link what fits the wire and 50 ms of a switch's buffer."""
+        if not self.rate_kbit:
+            return QUEUE_BYTES_MAX
+        bytes_per_ms = self.rate_kbit / 8
+        return min(QUEUE_BYTES_MAX, round(bytes_per_ms * (self.delay_us / 1000 + 50)) + 65536)
+
     def netem(self) -> str:
-        """As arguments of tc's netem; room for all that a fast link has under way."""
-        words = ["limit 100000"]
+        """As arguments of tc's netem."""
+        words = [f"limit {self.queue_bytes // 1500}"]
         if self.delay_us:
             words.append(f"delay {self.delay_us}us")
         if self.loss_ppm:
@@ -55,4 +64,4 @@ class Conditions:
 
     def linkd(self) -> str:
         """As a line of settings for tools/linkd.c."""
-        return f"{self.delay_us} {self.loss_ppm} {self.rate_kbit}\n"
+        return f"{self.delay_us} {self.loss_ppm} {self.rate_kbit} {self.queue_bytes}\n"

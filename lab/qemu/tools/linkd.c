@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { QUEUE_FRAMES = 16384, QUEUE_BYTES = 64 << 20, FRAME_BYTES = 80 << 10 };
+enum { QUEUE_FRAMES_MAX = 16384, FRAME_BYTES = 80 << 10 };
 
 struct frame {
   uint64_t due_ns;
@@ -37,12 +37,12 @@ struct frame {
 
 struct direction {
   int from, to;
-  struct frame queue[QUEUE_FRAMES];  // ring
+  struct frame queue[QUEUE_FRAMES_MAX];  // ring
   size_t head, count, bytes;
   uint64_t wire_free_ns;
 };
 
-static struct { uint64_t delay_ns, loss_ppm, rate_kbit; } settings;
+static struct { uint64_t delay_ns, loss_ppm, rate_kbit, queue_bytes; } settings;
 
 static struct direction directions[2];
 
@@ -98,11 +98,11 @@ static void take_frames(struct direction* d) {
     const ssize_t got = recv(d->from, buffer, sizeof buffer, 0);
     if (got < 0) return;  // EAGAIN; ENETDOWN where the interface is down for now
     const size_t length = (size_t)got;
-    if (is_lost(buffer, length) || d->count == QUEUE_FRAMES || d->bytes + length > QUEUE_BYTES) continue;
+    if (is_lost(buffer, length) || d->count == QUEUE_FRAMES_MAX || d->bytes + length > settings.queue_bytes) continue;
     const uint64_t now = now_ns();
     const uint64_t start = d->wire_free_ns > now ? d->wire_free_ns : now;
     d->wire_free_ns = start + (settings.rate_kbit ? length * 8U * 1000000U / settings.rate_kbit : 0);
-    struct frame* f = &d->queue[(d->head + d->count) % QUEUE_FRAMES];
+    struct frame* f = &d->queue[(d->head + d->count) % QUEUE_FRAMES_MAX];
     f->bytes = malloc(length);
     if (f->bytes == NULL) die("out of memory");
     memcpy(f->bytes, buffer, length);
@@ -119,7 +119,7 @@ static void give_frames(struct direction* d, uint64_t now) {
     // A full or absent far end drops, as a wire does.
     (void)!send(d->to, f->bytes, f->length, 0);
     free(f->bytes);
-    d->head = (d->head + 1) % QUEUE_FRAMES;
+    d->head = (d->head + 1) % QUEUE_FRAMES_MAX;
     --d->count;
     d->bytes -= f->length;
   }
@@ -127,17 +127,18 @@ static void give_frames(struct direction* d, uint64_t now) {
 
 static void read_settings(void) {
   char line[128];
-  unsigned long delay_us, loss_ppm, rate_kbit;
+  unsigned long delay_us, loss_ppm, rate_kbit, queue_bytes;
   const ssize_t got = read(STDIN_FILENO, line, sizeof line - 1);
   if (got <= 0) exit(0);
   line[got] = 0;
-  if (sscanf(line, "%lu %lu %lu", &delay_us, &loss_ppm, &rate_kbit) != 3) {
+  if (sscanf(line, "%lu %lu %lu %lu", &delay_us, &loss_ppm, &rate_kbit, &queue_bytes) != 4) {
     fprintf(stderr, "linkd: bad settings: %s", line);
     exit(2);
   }
   settings.delay_ns = delay_us * 1000U;
   settings.loss_ppm = loss_ppm;
   settings.rate_kbit = rate_kbit;
+  settings.queue_bytes = queue_bytes;
   printf("ok\n");
   fflush(stdout);
 }
