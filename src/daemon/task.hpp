@@ -1,0 +1,38 @@
+// The daemon's flows (protect, restart of a guard, ...) wait for several answers one after the other and undo
+// what was done when one fails. As coroutines on the one main thread they read from top to bottom and need no
+// locks.
+//
+// Named locals go into co_await, not temporaries: GCC 12 destroys some temporaries of a co_await expression
+// twice.
+#pragma once
+
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/io_context.hpp>
+#include <chrono>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "base/error.hpp"
+#include "http/client.hpp"
+
+namespace remus::daemon {
+
+template <typename T>
+using Task = boost::asio::awaitable<T>;
+
+/// Runs the task by itself. What it throws ends the daemon: a fault of ours (guards go on, systemd starts us
+/// again).
+void start(boost::asio::io_context& io, Task<void> task);
+
+[[nodiscard]] Task<void> sleep_for(std::chrono::milliseconds duration);
+
+/// One request; a status that tells of failure becomes its error. The answer's JSON, or null for an empty
+/// body.
+[[nodiscard]] Task<Result<nlohmann::json>> ask(http::AsyncClient& client, http::Call call,
+                                               std::chrono::milliseconds timeout);
+
+/// The same over a connection of its own, for requests that take long and must not hold up others.
+[[nodiscard]] Task<Result<nlohmann::json>> ask_once(boost::asio::io_context& io, http::Endpoint endpoint,
+                                                    http::Call call, std::chrono::milliseconds timeout);
+
+}  // namespace remus::daemon
