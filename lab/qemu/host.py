@@ -97,6 +97,11 @@ class Host:
     def is_up(self) -> bool:
         return self._init is not None and self._init.poll() is None
 
+    @property
+    def init_pid(self) -> int:
+        """The host's first process, as seen outside; only meaningful while the host is up."""
+        return self._init_pid
+
     def boot(self) -> None:
         """Switches the host on: network, empty /run and /dev/shm, the disk as it was left, no process but its init."""
         if self.is_up:
@@ -182,6 +187,16 @@ class Host:
                 continue  # it ended meanwhile, or is not ours to look at, hence not the host's
         return sorted(found)
 
+    def processes(self) -> dict[int, str]:
+        """What runs on the host: pid to name."""
+        found = {}
+        for pid in self.pids():
+            try:
+                found[pid] = Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip()
+            except OSError:
+                continue  # ended meanwhile
+        return found
+
     def signal(self, pid: int, which: int) -> None:
         """Sends a signal to a process of this host; a pid that is not the host's is refused."""
         if pid not in self.pids():
@@ -208,8 +223,9 @@ class Host:
 
     def add_tap(self, name: str) -> None:
         """A tap for a guest in the host's bridge; like an administrator's, it is there again after each boot."""
-        self._taps.append(name)
-        self._make_tap(name)
+        if name not in self._taps:
+            self._taps.append(name)
+            self._make_tap(name)
 
     def _make_tap(self, name: str) -> None:
         self._network.hosts[self.name].ip(f"tuntap add dev {name} mode tap", f"link set {name} master br0 up")

@@ -12,14 +12,15 @@ import os
 import re
 import secrets
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
-from lab.qemu import paths
+from lab.qemu import paths, remus
 from lab.qemu.client_process import ClientProcess
 from lab.qemu.errors import LabError
 from lab.qemu.guest import Guest, GuestSpec
-from lab.qemu.host import Host
+from lab.qemu.host import Host, HostProcess
 from lab.qemu.link import Link
 from lab.qemu.network import HOSTS, Network
 from lab.qemu.registry import Registry, clear_orphans
@@ -92,16 +93,32 @@ class Lab:
         return self.network.link(name)
 
     def start_guest(self, spec: GuestSpec | None = None, *, on: str = "A", wait: bool = True) -> Guest:
-        """Starts a guest; its tap exists on both hosts, as an administrator of a pair would have it."""
+        """Starts a guest on a host; its tap exists on that host only (the product makes what its standby needs)."""
         spec = spec or GuestSpec()
-        if spec.name not in [guest.spec.name for guest in self._guests]:
-            for host in self.hosts.values():
-                host.add_tap(spec.tap)
+        self.host(on).add_tap(spec.tap)
         guest = Guest(spec, self.host(on), self.network.client)
         self._guests.append(guest)
         if wait:
             guest.wait_for_boot()
         return guest
+
+    def install_remus(self, extra_config: str = "") -> None:
+        """Certificates and configuration on both hosts, and the daemons started."""
+        remus.enroll(self.hosts)
+        for name in self.hosts:
+            remus.configure(self.host(name), extra_config)
+            self.start_remus(name)
+
+    def start_remus(self, on: str, env: dict[str, str] | None = None) -> HostProcess:
+        """Starts (again) the daemon of a host that install_remus has set up."""
+        return remus.start_remusd(self.host(on), env)
+
+    def remus(self, on: str, *words: str | float, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess:
+        """Runs a remus command on a host: lab.remus("A", "protect", "web1", ...)."""
+        return remus.remus(self.host(on), *words, check=check, timeout=timeout)
+
+    def remus_json(self, on: str, *words: str | float, timeout: float = 60):
+        return remus.remus_json(self.host(on), *words, timeout=timeout)
 
     def client(self, *words: str | float, name: str = "client") -> ClientProcess:
         """A program of client/ (stream, latency, udp) with its arguments."""
