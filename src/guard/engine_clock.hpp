@@ -1,0 +1,20 @@
+// The engine's time in the product: this host's monotonic clock.
+#pragma once
+
+#include <chrono>
+
+#include "engine/types.hpp"
+
+namespace remus::guard {
+
+[[nodiscard]] inline engine::Time engine_now() noexcept {
+  return engine::Time{std::chrono::duration_cast<engine::Duration>(
+      std::chrono::steady_clock::now().time_since_epoch())};
+}
+
+[[nodiscard]] inline std::chrono::steady_clock::time_point to_steady(engine::Time time) noexcept {
+  return std::chrono::steady_clock::time_point{
+      std::chrono::duration_cast<std::chrono::steady_clock::duration>(time.time_since_epoch())};
+}
+
+}  // namespace remus::guard

@@ -1,0 +1,70 @@
+#include "guard/host_watch.hpp"
+
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "guard/api.hpp"
+
+namespace remus::guard {
+namespace {
+
+Result<engine::HostReport> parse(const http::Response& response) {
+  if (response.status >= 400) return std::unexpected(http::error_of(response));
+  const auto json = nlohmann::json::parse(response.body, nullptr, false);
+  return report_from_json(json);
+}
+
+}  // namespace
+
+HostWatch::HostWatch(boost::asio::io_context& io, const GuardSpec& spec, std::shared_ptr<link::Pki> pki)
+    : target_{"/v1/peer/guests/" + http::url_encode(spec.guest) + "/report"}, timer_{io} {
+  for (const auto& endpoint : spec.peer_daemons)
+    paths_.push_back(std::make_unique<http::AsyncClient>(
+        io, http::TlsEndpoint{{endpoint.host, endpoint.port}, spec.peer, pki}, 2));
+}
+
+void HostWatch::ask(std::size_t path, std::chrono::milliseconds timeout,
+                    std::function<void(Result<engine::HostReport>)> answer) {
+  paths_[path]->request({"GET", target_, {}}, timeout, [answer = std::move(answer)](Result<http::Response> response) {
+    answer(response ? parse(*response) : std::unexpected(response.error()));
+  });
+}
+
+void HostWatch::start(std::chrono::milliseconds interval, OnReport on_report) {
+  interval_ = interval;
+  on_report_ = std::move(on_report);
+  poll();
+}
+
+void HostWatch::poll() {
+  for (std::size_t i = 0; i < paths_.size(); ++i) {
+    if (paths_[i]->pending() != 0) continue;
+    ask(i, std::max(interval_ * 5, std::chrono::milliseconds{500}), [this](Result<engine::HostReport> report) {
+      if (report) on_report_(*report);
+    });
+  }
+  timer_.expires_after(interval_);
+  timer_.async_wait([this](const boost::system::error_code& error) {
+    if (!error) poll();
+  });
+}
+
+void HostWatch::ask_once(std::chrono::milliseconds timeout,
+                         std::function<void(std::vector<engine::HostReport>)> done) {
+  struct Round {
+    std::size_t open{};
+    std::vector<engine::HostReport> reports{};
+  };
+  const auto round = std::make_shared<Round>(Round{.open = paths_.size() + 1});
+  const auto one_less = [round, done = std::move(done)] {
+    if (--round->open == 0) done(std::move(round->reports));
+  };
+  for (std::size_t i = 0; i < paths_.size(); ++i)
+    ask(i, timeout, [round, one_less](Result<engine::HostReport> report) {
+      if (report) round->reports.push_back(*report);
+      one_less();
+    });
+  one_less();
+}
+
+}  // namespace remus::guard

@@ -1,0 +1,37 @@
+// The only place in the guard that knows which hypervisors there are: from a spec to the seams.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "guard/spec.hpp"
+#include "hypervisor/domain.hpp"
+#include "hypervisor/standby.hpp"
+#include "output/output_buffer.hpp"
+
+namespace remus::guard {
+
+/// A running guest, and all we need to protect it. Destroy `output` before `domain`.
+struct ProtectedGuest {
+  std::unique_ptr<hypervisor::Domain> domain{};
+  std::unique_ptr<output::OutputBuffer> output{};
+  /// Stops the guest for good: another host has superseded it.
+  std::function<Status()> terminate{};
+  /// True once the guest said that it is shutting down in good order.
+  std::function<bool()> shut_down_in_order{};
+  nlohmann::json handle{};  ///< {"qmp": ..., "pid": ...}
+  pid_t pid{};
+};
+
+/// Inspects the guest of a primary's spec; changes nothing in it. Errors: refused and others, with all reasons.
+Result<ProtectedGuest> attach_guest(const GuardSpec& spec);
+
+/// Undoes what a dead guard left in the guest, and leaves it running.
+Status rescue_guest(const GuardSpec& spec);
+
+/// What will wait on the backup; and whether an earlier guard's standby was activated (then it is the guest, and is not ours to
+/// touch: refused).
+Result<std::unique_ptr<hypervisor::Standby>> make_standby(const GuardSpec& spec);
+
+}  // namespace remus::guard

@@ -1,0 +1,118 @@
+// The primary's slow path: capture and encoding, each on a thread of its own, off the event loop.
+//
+//   main loop   synchronize / capture ──▶ [capture thread] ──pages──▶ [encode thread] ──Outbound──▶ main loop: Sender
+//               ◀── synchronized / captured / ready ──┘
+//
+// The capture thread alone talks to the Domain; the encode thread alone owns what the backup is known to hold (hashes,
+// cached pages, last device state). Events arrive on the main loop in the order they happened: captured(k) before the
+// encoded epoch k. Every job belongs to a session; what is left of an abandoned one is dropped.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/io_context.hpp>
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "checkpoint/batch_encoder.hpp"
+#include "checkpoint/device_codec.hpp"
+#include "checkpoint/epoch_buffer.hpp"
+#include "guard/options.hpp"
+#include "guard/outbound.hpp"
+#include "guard/sync_sink.hpp"
+#include "guard/worker.hpp"
+#include "hypervisor/domain.hpp"
+#include "output/output_buffer.hpp"
+
+namespace remus::guard {
+
+class Pipeline final {
+ public:
+  /// All called on the main loop.
+  struct Events {
+    std::function<void(engine::Session, const checkpoint::Layout&)> layout_known{};
+    std::function<void(engine::Session, hypervisor::SyncProgress)> progress{};
+    std::function<void(engine::Session, const hypervisor::CaptureReport&)> synchronized{};
+    std::function<void(engine::Session, const Error&)> sync_failed{};
+    std::function<void(engine::Session, engine::Epoch, const hypervisor::CaptureReport&)> captured{};
+    std::function<void(engine::Session, const Error&)> capture_failed{};
+    std::function<void(engine::Session)> ready{};
+    std::function<void(Outbound)> encoded{};
+    /// The encoder failed: nothing more of this session can be sent.
+    std::function<void(engine::Session, const Error&)> encode_failed{};
+    std::function<void()> detached{};
+  };
+
+  Pipeline(boost::asio::io_context& io, hypervisor::Domain& domain, output::OutputBuffer& output,
+           const GuestOptions& options, Events events);
+  Pipeline(const Pipeline&) = delete;
+  Pipeline& operator=(const Pipeline&) = delete;
+  ~Pipeline();  ///< interrupts, detaches from the guest, joins
+
+  void synchronize(engine::Session session);
+  /// The backup's answer to layout_known: hashes it offers (any number of times), then ready.
+  void offer(engine::Session session, checkpoint::PageIndex first, link::Payload hashes);
+  void backup_ready(engine::Session session);
+
+  void capture(engine::Session session, engine::Epoch epoch);
+  /// The next capture also reads all of the guest's memory and sends its hashes with the epoch.
+  void verify_next(std::uint64_t id) { verify_id_ = id; }
+
+  /// Leaves checkpointing; the guest runs on. Everything of the session is dropped; detached() follows.
+  void abandon();
+
+  void set_link_rate(std::uint64_t bytes_per_s);
+  [[nodiscard]] checkpoint::EncoderStats encoder_stats() const;
+  /// Of the guest's memory, once a synchronization has told it.
+  [[nodiscard]] std::optional<checkpoint::Layout> known_layout() const;
+
+ private:
+  struct Hashed {
+    checkpoint::PageIndex first{};
+    std::vector<checkpoint::Hash128> hashes{};
+  };
+  struct State;  ///< the encode thread's: table, cache, encoders, pool
+
+  void run_synchronize(engine::Session session);
+  void run_capture(engine::Session session, engine::Epoch epoch);
+  void announce_ready(engine::Session session);
+  bool wait_for_backup(engine::Session session, const checkpoint::Layout& layout);
+  void encode_segment(engine::Session session, const std::shared_ptr<SyncSink>& sink, SyncSink::Segment segment);
+  void encode_epoch(engine::Session session, engine::Epoch epoch, std::shared_ptr<checkpoint::EpochBuffer> buffer);
+  void encode_first(engine::Session session, const std::shared_ptr<SyncSink>& sink);
+  void send_hashes(engine::Session session, engine::Epoch epoch, std::uint64_t id, std::vector<Hashed> hashes);
+  [[nodiscard]] Status prepare_state(engine::Session session, const checkpoint::Layout& layout);
+  [[nodiscard]] std::shared_ptr<checkpoint::EpochBuffer> take_buffer(const checkpoint::Layout& layout);
+  [[nodiscard]] bool current(engine::Session session) const noexcept { return session_.load() == session; }
+  void post(std::function<void()> event);
+  void finish_encoding(engine::Session session, Outbound item);
+
+  boost::asio::io_context& io_;
+  hypervisor::Domain& domain_;
+  output::OutputBuffer& output_;
+  GuestOptions options_;
+  Events events_;
+
+  std::atomic<engine::Session> session_{0};
+  std::atomic<std::uint64_t> verify_id_{0};
+
+  // capture thread waits here for the backup, and for a free buffer
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  engine::Session backup_ready_for_{0};
+  std::vector<std::unique_ptr<checkpoint::EpochBuffer>> free_buffers_{};
+  std::size_t buffers_{0};
+  std::optional<checkpoint::Layout> layout_{};
+  std::shared_ptr<SyncSink> sync_sink_{};
+
+  std::unique_ptr<State> state_;
+  // Threads last: joined first, in this order: no capture, then nothing more to encode.
+  std::unique_ptr<Worker> encode_;
+  std::unique_ptr<Worker> capture_;
+};
+
+}  // namespace remus::guard

@@ -1,0 +1,220 @@
+// PrimaryGuard's side towards the daemon: the control socket (docs/guard-api.md).
+#include <fmt/format.h>
+
+#include "guard/engine_clock.hpp"
+#include "guard/primary_guard.hpp"
+#include "guard/process_facts.hpp"
+
+namespace remus::guard {
+namespace {
+
+Result<nlohmann::json> body_of(const http::Request& request) {
+  if (request.body.empty()) return nlohmann::json::object();
+  auto json = nlohmann::json::parse(request.body, nullptr, false);
+  if (!json.is_object()) return fail(Errc::invalid, "the request's body is not a JSON object");
+  return json;
+}
+
+std::uint64_t milliseconds(engine::Duration duration) {
+  return static_cast<std::uint64_t>(
+      std::max<std::int64_t>(0, std::chrono::duration_cast<std::chrono::milliseconds>(duration).count()));
+}
+
+}  // namespace
+
+void PrimaryGuard::serve(const http::Request& request, const http::Responder& responder) {
+  const auto is = [&](std::string_view method, std::string_view path) {
+    return request.method == method && request.path == path;
+  };
+  if (is("GET", "/v1/status")) {
+    responder.reply({200, to_json(status()).dump()});
+  } else if (is("GET", "/v1/events")) {
+    const auto after = request.query.find("after");
+    responder.reply(
+        {200, events_.after(after == request.query.end() ? 0 : std::strtoull(after->second.c_str(), nullptr, 10)).dump()});
+  } else if (is("GET", "/v1/description")) {
+    if (phase_ == Phase::refused)
+      responder.fail(*last_error_);
+    else if (!guest_.domain)
+      responder.reply({202, R"({"phase": "starting"})"});
+    else
+      responder.reply({200, to_json(guest_.domain->description()).dump()});
+  } else if (is("POST", "/v1/connect")) {
+    serve_connect(request, responder);
+  } else if (is("POST", "/v1/adjust")) {
+    serve_adjust(request, responder);
+  } else if (is("POST", "/v1/verify")) {
+    serve_verify(responder);
+  } else if (is("POST", "/v1/superseded")) {
+    serve_superseded(request, responder);
+  } else if (is("POST", "/v1/unprotect")) {
+    serve_unprotect(responder);
+  } else {
+    responder.fail({Errc::not_found, fmt::format("a primary's guard has no {} {}", request.method, request.path), {}});
+  }
+}
+
+void PrimaryGuard::serve_connect(const http::Request& request, const http::Responder& responder) {
+  const auto body = body_of(request);
+  if (!body) return responder.fail(body.error());
+  if (phase_ == Phase::refused) return responder.fail(*last_error_);
+  if (!guest_.domain)
+    return responder.fail({Errc::refused, "the guest is still being inspected", "ask again in a moment"});
+  std::vector<Endpoint> links;
+  const auto list = body->find("links");
+  if (list == body->end() || !list->is_array() || list->empty())
+    return responder.fail({Errc::invalid, "'links' must be a list of \"address:port\"", {}});
+  for (const auto& text : *list) {
+    if (!text.is_string()) return responder.fail({Errc::invalid, "'links' must be a list of \"address:port\"", {}});
+    auto endpoint = parse_endpoint(text.get<std::string>());
+    if (!endpoint) return responder.fail(endpoint.error());
+    links.push_back(std::move(*endpoint));
+  }
+  run(std::move(links));
+  if (phase_ == Phase::refused) return responder.fail(*last_error_);
+  responder.reply({200, "{}"});
+}
+
+void PrimaryGuard::serve_adjust(const http::Request& request, const http::Responder& responder) {
+  const auto body = body_of(request);
+  if (!body) return responder.fail(body.error());
+  auto options = options_from_json(*body, spec_.options);
+  if (!options) return responder.fail(options.error());
+  if (const Status sound = validate(*options); !sound) return responder.fail(sound.error());
+  spec_.options = *options;
+  if (engine_) engine_->configure(options->engine);
+  if (connection_) connection_->set_bandwidth(options->bandwidth_bytes_per_s);
+  if (pipeline_ && options->bandwidth_bytes_per_s != 0) pipeline_->set_link_rate(options->bandwidth_bytes_per_s);
+  events_.add("state", "options changed", to_json(spec_.options));
+  after_event();
+  responder.reply({200, to_json(spec_.options).dump()});
+}
+
+void PrimaryGuard::serve_verify(const http::Responder& responder) {
+  if (!engine_ || engine_->state() != engine::PrimaryState::protected_)
+    return responder.fail({Errc::refused, fmt::format("guest '{}' is not protected now: {}", spec_.guest, reason_),
+                           "verify it when `remus status` says protected"});
+  if (verify_)
+    return responder.fail({Errc::exists, "a verification is under way already", "wait for it to end"});
+  verify_.emplace(PendingVerify{++verify_ids_, responder, engine_now(), 0});
+  pipeline_->verify_next(verify_->id);
+  engine_->checkpoint_now(engine_now());
+  after_event();
+}
+
+void PrimaryGuard::verified(const link::VerifyResult& result) {
+  if (!verify_ || verify_->id != result.id) return;
+  PendingVerify pending = std::move(*verify_);
+  verify_.reset();
+  if (!result.failure.empty()) {
+    pending.responder.fail({Errc::internal, fmt::format("verification failed: {}", result.failure), {}});
+    return;
+  }
+  VerifyReport report{.epoch = result.epoch,
+                      .pages_compared = result.compared_pages,
+                      .pages_different = result.differing_pages,
+                      .duration_ms = milliseconds(engine_now() - pending.began)};
+  if (const auto layout = pipeline_->known_layout()) {
+    for (const auto index : result.differing) {
+      if (report.different.size() >= 1000) break;
+      for (const auto& block : layout->blocks)
+        if (index >= block.first_page && index - block.first_page < block.pages())
+          report.different.push_back({block.name, index - block.first_page});
+    }
+  }
+  events_.add("verify",
+              fmt::format("epoch {}: {} pages compared, {} differ", report.epoch, report.pages_compared,
+                          report.pages_different),
+              to_json(report));
+  pending.responder.reply({200, to_json(report).dump()});
+}
+
+void PrimaryGuard::serve_superseded(const http::Request& request, const http::Responder& responder) {
+  const auto body = body_of(request);
+  if (!body) return responder.fail(body.error());
+  const auto generation = body->value("generation", nlohmann::json{});
+  if (!generation.is_number_unsigned()) return responder.fail({Errc::invalid, "'generation' must be a number", {}});
+  const auto by = generation.get<std::uint64_t>();
+  if (engine_) {
+    if (by <= engine_->generation())
+      return responder.fail({Errc::invalid,
+                             fmt::format("generation {} is not later than this guest's {}", by, engine_->generation()), {}});
+    engine_->backup_is_active(engine_now(), by);
+    after_event();
+  } else if (guest_.domain) {
+    act(engine::primary_action::Fence{by});
+  }
+  responder.reply({200, "{}"});
+}
+
+void PrimaryGuard::serve_unprotect(const http::Responder& responder) {
+  if (!engine_) {
+    responder.reply({200, "{}"});
+    end_timer_.expires_after(std::chrono::milliseconds{100});
+    end_timer_.async_wait([this](const boost::system::error_code&) { leave(); });
+    return;
+  }
+  if (ending_) return responder.reply({200, "{}"});
+  unprotect_ = responder;
+  engine_->unprotect(engine_now());
+  after_event();
+}
+
+GuardStatus PrimaryGuard::status() const {
+  const engine::Time now = engine_now();
+  GuardStatus s;
+  s.guest = spec_.guest;
+  s.side = Side::primary;
+  s.peer = spec_.peer;
+  s.phase = phase_;
+  s.reason = reason_;
+  s.last_error = last_error_;
+  s.generation = state_file_->record().generation;
+  s.alone = state_file_->record().alone;
+  if (engine_) {
+    s.state = engine::to_string(engine_->state());
+    s.generation = engine_->generation();
+    s.session = engine_->session();
+    s.epoch.captured = engine_->captured_epoch().value_or(0);
+    s.epoch.committed = engine_->committed().value_or(0);
+    if (const auto at = engine_->committed_at()) s.epoch.age_of_last_commit_ms = milliseconds(now - *at);
+    s.output = [stats = guest_.output->stats()] {
+      return GuardStatus::Output{stats.held_packets, stats.held_bytes, stats.released_packets, stats.released_bytes,
+                                 stats.dropped_packets};
+    }();
+  }
+  s.epoch.checkpoints_total = checkpoints_;
+  s.epoch.checkpoints_per_s = checkpoint_rate_.per_second(now);
+  s.pause = {.p50_us = pauses_us_.at(0.5),
+             .p99_us = pauses_us_.at(0.99),
+             .last_us = pauses_us_.last(),
+             .max_us = pause_max_us_,
+             .overhead = paused_rate_.per_second(now) / 1e6};
+  s.traffic = {.dirty_pages_last = dirty_pages_.last(),
+               .dirty_pages_avg = dirty_pages_.mean(),
+               .raw_bytes = raw_bytes_,
+               .wire_bytes = sender_.sent_payload_bytes() - wire_base_bytes_};
+  if (sync_ && engine_ && engine_->state() == engine::PrimaryState::synchronizing) {
+    GuardStatus::Sync sync{.done_bytes = sync_->done_bytes, .total_bytes = sync_->total_bytes};
+    const double elapsed = std::chrono::duration<double>(now - sync_began_).count();
+    if (sync.done_bytes > 0 && sync.total_bytes >= sync.done_bytes)
+      sync.eta_s = elapsed * static_cast<double>(sync.total_bytes - sync.done_bytes) / static_cast<double>(sync.done_bytes);
+    s.sync = sync;
+  }
+  s.link = {.state = link_state_,
+            .address = link_address_,
+            .rtt_us = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(rtt_).count()),
+            .since_ms = milliseconds(now - link_since_)};
+  s.arbiter = spec_.options.arbiter;
+  s.pid = static_cast<std::uint32_t>(::getpid());
+  s.keeper_pid = static_cast<std::uint32_t>(keeper_);
+  s.guest_pid = static_cast<std::uint32_t>(guest_.pid);
+  s.handle = guest_.handle;
+  s.uptime_ms = milliseconds(now - started_);
+  s.memory_overhead_bytes = resident_bytes();
+  s.last_event = events_.newest();
+  s.options = spec_.options;
+  return s;
+}
+
+}  // namespace remus::guard

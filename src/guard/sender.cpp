@@ -1,0 +1,147 @@
+#include "guard/sender.hpp"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/fault.hpp"
+
+namespace remus::guard {
+namespace {
+
+constexpr std::size_t device_chunk_bytes = 256UL << 10;
+
+std::size_t device_parts(const checkpoint::EncodedEpoch& data) {
+  return (data.device_state().size() + device_chunk_bytes - 1) / device_chunk_bytes;
+}
+
+link::Payload part_of(const std::shared_ptr<const checkpoint::EncodedEpoch>& data, std::span<const std::byte> bytes) {
+  return link::Payload{data, bytes};
+}
+
+}  // namespace
+
+void Sender::attach(link::Connection* connection) {
+  connection_ = connection;
+  next_ = items_.size();
+  part_ = 0;
+}
+
+void Sender::push(Outbound item) {
+  items_.push_back(std::move(item));
+  pump();
+}
+
+void Sender::resend(engine::Epoch after) {
+  std::erase_if(items_, [](const Outbound& item) { return item.kind != Outbound::Kind::epoch; });
+  next_ = static_cast<std::size_t>(
+      std::ranges::find_if(items_, [&](const Outbound& item) { return item.epoch > after; }) - items_.begin());
+  part_ = 0;
+  pump();
+}
+
+void Sender::forget(engine::Epoch upto) {
+  // An epoch can be acknowledged only after all of it was sent, so what is forgotten lies before next_.
+  while (!items_.empty() && next_ > 0 && items_.front().kind == Outbound::Kind::epoch && items_.front().epoch <= upto) {
+    items_.pop_front();
+    --next_;
+  }
+}
+
+void Sender::clear() {
+  items_.clear();
+  next_ = 0;
+  part_ = 0;
+  sync_batch_ = 0;
+}
+
+std::size_t Sender::kept_bytes() const noexcept {
+  std::size_t bytes = 0;
+  for (const auto& item : items_)
+    if (item.data) bytes += item.data->total_bytes();
+  return bytes;
+}
+
+std::size_t Sender::parts(const Outbound& item) const noexcept {
+  switch (item.kind) {
+    case Outbound::Kind::sync: return item.data->batches();
+    case Outbound::Kind::epoch: return 2 + item.data->batches() + device_parts(*item.data);
+    case Outbound::Kind::messages: return item.messages.size();
+  }
+  return 0;
+}
+
+void Sender::pump() {
+  while (connection_ != nullptr && next_ < items_.size()) {
+    const Outbound& item = items_[next_];
+    while (part_ < parts(item)) {
+      if (!connection_->writable() || !send_part(item)) return;
+      ++part_;
+    }
+    part_ = 0;
+    if (item.kind == Outbound::Kind::epoch) {
+      ++next_;
+    } else {
+      items_.erase(items_.begin() + static_cast<std::ptrdiff_t>(next_));
+    }
+  }
+}
+
+bool Sender::send_part(const Outbound& item) {
+  if (item.kind == Outbound::Kind::messages) return send(item.messages[part_]);
+  const auto& data = *item.data;
+  if (item.kind == Outbound::Kind::sync) {
+    const auto bytes = data.batch(part_);
+    if (!send(link::SyncPages{item.session, sync_batch_, part_of(item.data, bytes)})) return false;
+    ++sync_batch_;
+    REMUS_FAULT_POINT("send.sync_pages");
+    return true;
+  }
+
+  const std::size_t batches = data.batches();
+  const std::size_t devices = device_parts(data);
+  if (part_ == 0) {
+    REMUS_FAULT_POINT("send.epoch_begin");
+    return send(link::EpochBegin{item.session, item.epoch, item.captured_pages, data.device_state().size()});
+  }
+  if (const std::size_t i = part_ - 1; i < batches) {
+    REMUS_FAULT_POINT("send.epoch_pages");
+    return send(link::EpochPages{item.epoch, static_cast<std::uint32_t>(i), part_of(item.data, data.batch(i))});
+  }
+  if (const std::size_t i = part_ - 1 - batches; i < devices) {
+    const std::size_t offset = i * device_chunk_bytes;
+    const std::span<const std::byte> state{data.device_state()};
+    REMUS_FAULT_POINT("send.epoch_device");
+    return send(link::EpochDevice{
+        item.epoch, offset,
+        part_of(item.data, state.subspan(offset, std::min(device_chunk_bytes, state.size() - offset)))});
+  }
+  const auto& digest = data.digest();
+  link::EpochEnd end{.session = item.session,
+                     .epoch = item.epoch,
+                     .batches = static_cast<std::uint32_t>(batches),
+                     .pages = digest.pages,
+                     .batch_bytes = data.batch_bytes(),
+                     .device_bytes = data.device_state().size()};
+  for (std::size_t i = 0; i < 8; ++i) {
+    end.image_hash[i] = static_cast<std::byte>(digest.image_hash.low >> (8 * i));
+    end.image_hash[8 + i] = static_cast<std::byte>(digest.image_hash.high >> (8 * i));
+  }
+  REMUS_FAULT_POINT("send.epoch_end");
+  const bool sent = send(end);
+  if (sent) {
+    REMUS_FAULT_POINT("send.epoch_sent");
+  }
+  return sent;
+}
+
+bool Sender::send(const link::Message& message) {
+  if (!connection_->send(message)) return false;
+  std::visit(
+      [this]<typename M>(const M& m) {
+        if constexpr (requires { m.data.size(); }) sent_payload_bytes_ += m.data.size();
+      },
+      message);
+  return true;
+}
+
+}  // namespace remus::guard

@@ -1,0 +1,85 @@
+#include "guard/sync_sink.hpp"
+
+#include <algorithm>
+#include <utility>
+
+namespace remus::guard {
+
+using checkpoint::page_bytes;
+
+void SyncSink::layout(const checkpoint::Layout& layout) {
+  layout_ = layout;
+  const std::size_t guest_bytes = std::size_t{layout.pages()} * page_bytes;
+  auto memory = checkpoint::Reservation::create(rounds_max * guest_bytes + (256UL << 20), "the synchronization");
+  if (!memory) {
+    give_up();
+    return;
+  }
+  memory_ = std::move(*memory);
+  if (!hooks_.layout(layout)) give_up();
+}
+
+void SyncSink::paused() {
+  paused_ = true;
+  hooks_.paused();
+}
+
+std::span<std::byte> SyncSink::space(std::size_t at_least) {
+  {
+    std::unique_lock lock{mutex_};
+    if (!paused_) room_.wait(lock, [this] { return given_up_ || segments_out_ < segments_out_max; });
+    if (given_up_) return {};
+  }
+  if (memory_.size() - used_ < at_least) {
+    too_slow_ = true;
+    return {};
+  }
+  return {memory_.data() + used_, std::min(memory_.size() - used_, std::max(at_least, segment_bytes))};
+}
+
+void SyncSink::page(checkpoint::PageIndex index, const std::byte* data) {
+  filling_.records.push_back({.data = data, .index = index});
+  filling_.end_offset = static_cast<std::size_t>(data - memory_.data()) + page_bytes;
+  filling_bytes_ += page_bytes;
+  if (filling_bytes_ >= segment_bytes) cut();
+}
+
+void SyncSink::zero_page(checkpoint::PageIndex index) {
+  filling_.records.push_back({.data = nullptr, .index = index});
+  if (filling_.records.size() >= segment_pages_max) cut();
+}
+
+void SyncSink::cut() {
+  if (filling_.records.empty()) return;
+  {
+    const std::lock_guard lock{mutex_};
+    ++segments_out_;
+  }
+  hooks_.segment(std::exchange(filling_, Segment{}));
+  filling_.records.reserve(segment_pages_max);
+  filling_bytes_ = 0;
+}
+
+void SyncSink::give_up() {
+  {
+    const std::lock_guard lock{mutex_};
+    given_up_ = true;
+  }
+  room_.notify_all();
+}
+
+void SyncSink::release(std::size_t end_offset) noexcept {
+  if (end_offset <= released_) return;
+  memory_.release(released_, end_offset);
+  released_ = end_offset - end_offset % page_bytes;
+}
+
+void SyncSink::done() {
+  {
+    const std::lock_guard lock{mutex_};
+    --segments_out_;
+  }
+  room_.notify_all();
+}
+
+}  // namespace remus::guard

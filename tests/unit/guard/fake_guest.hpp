@@ -1,0 +1,169 @@
+// A guest of a few MiB whose memory a test changes, behind the Domain seam; and a standby that is plain memory.
+#pragma once
+
+#include <atomic>
+#include <cstring>
+#include <random>
+#include <set>
+#include <vector>
+
+#include "hypervisor/domain.hpp"
+#include "hypervisor/standby.hpp"
+#include "output/output_buffer.hpp"
+
+namespace remus::guard::testing {
+
+inline checkpoint::Layout small_layout(checkpoint::PageIndex pages = 3000) {
+  checkpoint::Layout layout;
+  layout.add("ram", (pages - 100) * checkpoint::page_bytes);
+  layout.add("rom", 100 * checkpoint::page_bytes);
+  return layout;
+}
+
+class FakeDomain final : public hypervisor::Domain {
+ public:
+  explicit FakeDomain(checkpoint::Layout layout)
+      : layout_{std::move(layout)}, memory_(std::size_t{layout_.pages()} * checkpoint::page_bytes) {}
+
+  [[nodiscard]] const hypervisor::GuestDescription& description() const override { return description_; }
+
+  Result<hypervisor::CaptureReport> synchronize(
+      checkpoint::CheckpointSink& sink, const std::function<void(hypervisor::SyncProgress)>& progress) override {
+    sink.layout(layout_);
+    for (checkpoint::PageIndex i = 0; i < layout_.pages(); ++i) {
+      if (i == layout_.pages() / 2) sink.paused();
+      if (!put(sink, i)) return fail(Errc::closed, "given up");
+    }
+    progress({memory_.size(), memory_.size()});
+    dirty_.clear();
+    return finish(sink, layout_.pages());
+  }
+  Status ready() override { return {}; }
+  Result<hypervisor::CaptureReport> capture(checkpoint::Epoch, checkpoint::CheckpointSink& sink) override {
+    if (fail_next_.exchange(false)) return fail(Errc::io, "as the test asked");
+    sink.paused();
+    const auto pages = dirty_;
+    for (const auto index : pages)
+      if (!put(sink, index)) return fail(Errc::exhausted, "no space");
+    dirty_.clear();
+    return finish(sink, pages.size());
+  }
+  Status detach() override {
+    ++detached;
+    return {};
+  }
+  void interrupt() override {}
+  [[nodiscard]] bool alive() const override { return true; }
+  Status read_memory(
+      const std::function<void(checkpoint::PageIndex, std::span<const std::byte>)>& visit) override {
+    visit(0, memory_);
+    return {};
+  }
+
+  /// Changes `count` pages, each in one of the ways guests do.
+  void change(std::mt19937_64& random, std::size_t count) {
+    for (std::size_t n = 0; n < count; ++n) {
+      const auto index = static_cast<checkpoint::PageIndex>(random() % layout_.pages());
+      std::byte* page = memory_.data() + std::size_t{index} * checkpoint::page_bytes;
+      switch (random() % 4) {
+        case 0: std::memset(page, 0, checkpoint::page_bytes); break;
+        case 1: page[random() % checkpoint::page_bytes] ^= std::byte{1}; break;
+        case 2:
+          for (std::size_t i = 0; i < checkpoint::page_bytes; i += 8) {
+            const auto word = random();
+            std::memcpy(page + i, &word, 8);
+          }
+          break;
+        default: break;  // dirty, but the same
+      }
+      dirty_.insert(index);
+    }
+    ++devices_;
+  }
+  [[nodiscard]] const std::vector<std::byte>& memory() const { return memory_; }
+  [[nodiscard]] std::vector<std::byte> devices() const {
+    std::vector<std::byte> state(5000, std::byte{7});
+    std::memcpy(state.data() + 100, &devices_, sizeof devices_);
+    return state;
+  }
+  void fail_next() { fail_next_ = true; }
+  std::atomic<int> detached{0};
+
+ private:
+  bool put(checkpoint::CheckpointSink& sink, checkpoint::PageIndex index) {
+    const auto space = sink.space(checkpoint::page_bytes);
+    if (space.size() < checkpoint::page_bytes) return false;
+    const std::byte* page = memory_.data() + std::size_t{index} * checkpoint::page_bytes;
+    std::memcpy(space.data(), page, checkpoint::page_bytes);
+    sink.advance(checkpoint::page_bytes);
+    sink.page(index, space.data());
+    return true;
+  }
+  Result<hypervisor::CaptureReport> finish(checkpoint::CheckpointSink& sink, std::size_t pages) {
+    const auto state = devices();
+    const auto space = sink.space(state.size());
+    std::memcpy(space.data(), state.data(), state.size());
+    sink.advance(state.size());
+    sink.device_state(space.first(state.size()));
+    return hypervisor::CaptureReport{.pause_us = 10, .pages = pages, .device_bytes = state.size()};
+  }
+
+  checkpoint::Layout layout_;
+  std::vector<std::byte> memory_;
+  std::set<checkpoint::PageIndex> dirty_{};
+  std::uint64_t devices_{0};
+  std::atomic<bool> fail_next_{false};
+  hypervisor::GuestDescription description_{};
+};
+
+class FakeStandby final : public hypervisor::Standby {
+ public:
+  struct View {  ///< what the test sees of it from outside
+    std::vector<std::vector<std::byte>> memory{};
+    std::vector<std::byte> activated_with{};
+    int prepared{0};
+    int discarded{0};
+    bool healthy{true};
+  };
+  explicit FakeStandby(View& view) : view_{view} {}
+
+  Result<hypervisor::StandbyMemory> prepare(const hypervisor::GuestDescription&,
+                                            const checkpoint::Layout& layout) override {
+    ++view_.prepared;
+    view_.memory.clear();
+    hypervisor::StandbyMemory out{.layout = layout, .blocks = {}};
+    for (const auto& block : layout.blocks) view_.memory.emplace_back(block.bytes);
+    for (auto& block : view_.memory) out.blocks.emplace_back(block);
+    return out;
+  }
+  Result<hypervisor::ActivationReport> activate(std::span<const std::byte> state) override {
+    view_.activated_with.assign(state.begin(), state.end());
+    return hypervisor::ActivationReport{};
+  }
+  Status discard() override {
+    ++view_.discarded;
+    return {};
+  }
+  bool healthy() override { return view_.healthy; }
+  nlohmann::json handle() const override { return nullptr; }
+
+ private:
+  View& view_;
+};
+
+class FakeOutput final : public output::OutputBuffer {
+ public:
+  void on_waiting(std::function<void()>) override {}
+  Status attach() override { return {}; }
+  void hold() override { ++holds; }
+  void mark(checkpoint::Epoch epoch) override { marked = epoch; }
+  void release(checkpoint::Epoch) override {}
+  void pass() override {}
+  void discard() override {}
+  Status detach() override { return {}; }
+  output::OutputStats stats() const override { return {}; }
+  std::atomic<int> holds{0};
+  std::atomic<checkpoint::Epoch> marked{0};
+};
+
+}  // namespace remus::guard::testing

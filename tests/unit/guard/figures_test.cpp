@@ -1,0 +1,66 @@
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "guard/quantiles.hpp"
+#include "guard/rate.hpp"
+#include "guard/worker.hpp"
+
+namespace remus::guard {
+namespace {
+
+TEST(Quantiles, OfKnownSamples) {
+  Quantiles q;
+  EXPECT_TRUE(q.empty());
+  EXPECT_EQ(q.at(0.5), 0U);
+  for (std::uint64_t i = 1; i <= 100; ++i) q.add(i);
+  EXPECT_EQ(q.at(0.5), 51U);
+  EXPECT_EQ(q.at(0.99), 100U);
+  EXPECT_EQ(q.last(), 100U);
+  EXPECT_DOUBLE_EQ(q.mean(), 50.5);
+}
+
+TEST(Quantiles, ForgetOldSamples) {
+  Quantiles q;
+  for (int i = 0; i < 5000; ++i) q.add(1'000'000);
+  for (std::size_t i = 0; i < Quantiles::window; ++i) q.add(7);
+  EXPECT_EQ(q.at(0.99), 7U);
+}
+
+TEST(Rate, IsTheGrowthPerSecond) {
+  Rate rate;
+  engine::Time t{};
+  for (int i = 0; i <= 100; ++i, t += std::chrono::milliseconds{100}) rate.sum(t, i * 4.0);
+  EXPECT_NEAR(rate.per_second(t), 40.0, 1.5);
+  EXPECT_LT(rate.per_second(t + std::chrono::seconds{20}), 10.0) << "a rate falls when nothing comes";
+}
+
+TEST(Worker, RunsJobsInOrderAndAllBeforeItEnds) {
+  std::vector<int> order;
+  {
+    Worker worker{"test"};
+    for (int i = 0; i < 1000; ++i) worker.post([&order, i] { order.push_back(i); });
+  }
+  ASSERT_EQ(order.size(), 1000U);
+  EXPECT_TRUE(std::is_sorted(order.begin(), order.end()));
+}
+
+TEST(Worker, ClearDropsWhatWaits) {
+  std::atomic<int> ran{0};
+  std::atomic<bool> go{false};
+  {
+    Worker worker{"test"};
+    worker.post([&] {
+      while (!go) std::this_thread::yield();
+      ++ran;
+    });
+    while (worker.depth() > 0) std::this_thread::yield();
+    for (int i = 0; i < 10; ++i) worker.post([&] { ++ran; });
+    worker.clear();
+    go = true;
+  }
+  EXPECT_EQ(ran, 1);
+}
+
+}  // namespace
+}  // namespace remus::guard
