@@ -45,22 +45,30 @@ def remus_json(host: Host, *words: str | int | float, timeout: float = 60):
 
 def enroll(hosts: dict[str, Host]) -> None:
     """A certificate authority on A, a certificate for each host, and each host's files on that host."""
-    first = hosts["A"]
-    remus(first, "cert", "init", "--dir", PKI)
+    first, authority = hosts["A"], "/run/remus-ca"
+    remus(first, "cert", "init", authority)
     for name, host in hosts.items():
-        issued = f"/run/host/pki-{host_name(name)}"
-        addresses = [word for address in (HOSTS[name].repl, HOSTS[name].lan) for word in ("--ip", address)]
-        remus(first, "cert", "issue", host_name(name), *addresses, "--dir", PKI, "--out", issued)
-        for file in first.path(issued).iterdir():
-            target = host.path(PKI) / file.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(file.read_bytes())
-            target.chmod(file.stat().st_mode & 0o777)
+        issue_certificate(first, authority, host_name(name), host)
+
+
+def issue_certificate(first: Host, authority: str, name: str, onto: Host, *options: str | int) -> None:
+    """Issues a certificate where the authority is, and puts its files into the other host's PKI directory."""
+    issued = f"/run/remus-issued/{name}"
+    first.path(issued).parent.mkdir(exist_ok=True)
+    own = HOSTS[onto.name]
+    addresses = ["--address", own.repl, "--address", own.lan]
+    remus(first, "cert", "issue", authority, name, issued, *addresses, *options)
+    onto.path(PKI).mkdir(parents=True, exist_ok=True)
+    for file in first.path(issued).iterdir():
+        target = onto.path(PKI) / file.name
+        target.unlink(missing_ok=True)
+        target.write_bytes(file.read_bytes())
+        target.chmod(file.stat().st_mode & 0o777)
 
 
 def configure(host: Host, extra: str = "") -> None:
     """Writes /etc/remus/remus.toml: this host, and the other one over both its addresses."""
-    lines = [f'host = "{host_name(host.name)}"', "", "[paths]", f'guard = "{program("remus-guard")}"', ""]
+    lines = ["[host]", f'name = "{host_name(host.name)}"', "", "[paths]", f"guard = {json.dumps(str(program('remus-guard')))}", ""]
     lines += ["[log]", 'level = "debug"', 'dir = "/run/host"', ""]
     for name, addresses in HOSTS.items():
         if name != host.name:
