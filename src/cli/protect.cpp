@@ -1,0 +1,127 @@
+// `remus protect`, with the synchronization shown as it goes.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstdio>
+#include <thread>
+
+#include "cli/render.hpp"
+#include "cli/session.hpp"
+#include "daemon/json_fields.hpp"
+
+namespace remus::cli {
+namespace {
+
+using daemon::number_at;
+using daemon::text_at;
+using nlohmann::json;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using std::chrono::steady_clock;
+
+constexpr milliseconds look_interval{200};
+/// Neither progress nor protection for so long: the user is told, the daemon goes on trying.
+constexpr seconds patience{60};
+
+class Progress final {
+ public:
+  Progress(bool terminal, bool quiet) : terminal_{terminal}, quiet_{quiet} {}
+
+  void show(const json& guest) {
+    if (quiet_) return;
+    const auto& guard = guest.contains("guard") ? guest["guard"] : json{};
+    const auto sync = guard.is_object() && guard.contains("sync") ? guard["sync"] : json{};
+    const auto total = number_at(sync, "total_bytes");
+    const auto text = text_at(guest, "text");
+    if (total == 0) return line(text, text);
+    const auto done = number_at(sync, "done_bytes");
+    const double share = static_cast<double>(done) / static_cast<double>(total);
+    std::string eta;
+    if (sync.contains("eta_s") && sync["eta_s"].is_number())
+      eta =
+          fmt::format(", {} to go", human_ms(static_cast<std::uint64_t>(sync["eta_s"].get<double>() * 1000)));
+    const auto bar = fmt::format("synchronizing {}  {} of {}{}", progress_bar(share, 30), human_bytes(done),
+                                 human_bytes(total), eta);
+    // Without a terminal: one line each ten percent.
+    line(bar, fmt::format("synchronizing {} %", static_cast<int>(share * 10) * 10));
+  }
+
+  void end() {
+    if (terminal_ && !last_.empty()) fmt::print("\n");
+    last_.clear();
+  }
+
+ private:
+  void line(const std::string& for_terminal, const std::string& for_file) {
+    if (terminal_) {
+      fmt::print("\r{}\x1b[K", for_terminal);
+      last_ = for_terminal;
+    } else if (for_file != last_) {
+      fmt::print("{}\n", for_file);
+      last_ = for_file;
+    }
+    std::fflush(stdout);
+  }
+
+  bool terminal_;
+  bool quiet_;
+  std::string last_{};
+};
+
+int wait_until_protected(Session& session, const std::string& name) {
+  Progress progress{session.terminal(), session.json()};
+  auto hopeful_until = steady_clock::now() + patience;
+  std::uint64_t done_before = 0;
+  for (;;) {
+    auto guest = session.ask("GET", guest_path(name));
+    if (!guest) {
+      progress.end();
+      return session.failed(guest.error());
+    }
+    progress.show(*guest);
+    if (guest->value("protected", false)) {
+      progress.end();
+      session.print(*guest, fmt::format("{} is protected to {}\n", name, text_at(*guest, "peer")));
+      return 0;
+    }
+    const json& guard = guest->contains("guard") ? (*guest)["guard"] : *guest;
+    const auto done =
+        guard.is_object() && guard.contains("sync") ? number_at(guard["sync"], "done_bytes") : 0;
+    if (done != done_before) hopeful_until = steady_clock::now() + patience;
+    done_before = done;
+    if (steady_clock::now() > hopeful_until) {
+      progress.end();
+      fmt::print(stderr,
+                 "remus: {} is not protected yet: {}\n       remusd goes on trying; see: remus status {}\n",
+                 name, text_at(*guest, "text"), name);
+      return exit_not_healthy;
+    }
+    std::this_thread::sleep_for(look_interval);
+  }
+}
+
+}  // namespace
+
+int run_protect(Session& session, const Protect& words) {
+  json body = json::object();
+  body["name"] = words.guest;
+  body["to"] = words.to;
+  if (!words.qmp.empty()) body["qmp"] = std::filesystem::absolute(words.qmp).string();
+  if (!words.options.empty()) body["options"] = words.options;
+  if (words.dry_run) body["dry_run"] = true;
+  auto answer = session.ask("POST", "/v1/guests", body, seconds{150});
+  if (!answer) return session.failed(answer.error());
+  if (words.dry_run) {
+    session.print(*answer, render_dry_run(words.guest, *answer));
+    return 0;
+  }
+  const auto guard = answer->contains("guard") ? (*answer)["guard"] : json{};
+  if (!session.json() && guard.is_object() && guard.contains("arbiter"))
+    if (const auto warning = text_at(guard["arbiter"], "warning"); !warning.empty())
+      fmt::print(stderr, "{}\n", session.style().doubtful(warning));
+  if (words.wait) return wait_until_protected(session, words.guest);
+  session.print(*answer, fmt::format("{} is being protected to {}\n", words.guest, words.to));
+  return 0;
+}
+
+}  // namespace remus::cli

@@ -1,0 +1,119 @@
+#include "cli/run.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdio>
+#include <iostream>
+#include <string>
+
+#include "cli/render.hpp"
+#include "cli/session.hpp"
+#include "daemon/json_fields.hpp"
+
+namespace remus::cli {
+namespace {
+
+using daemon::number_at;
+using daemon::text_at;
+using nlohmann::json;
+using std::chrono::seconds;
+
+int run_host(Session& session, const Command& command) {
+  if (std::holds_alternative<HostList>(command)) {
+    auto answer = session.ask("GET", "/v1/peers", nullptr, seconds{60});
+    if (!answer) return session.failed(answer.error());
+    session.print(*answer, render_peers(answer->value("peers", json::array()), session.style()));
+    return 0;
+  }
+  Result<json> host = json{};
+  if (const auto* add = std::get_if<HostAdd>(&command)) {
+    json body = json::object();
+    body["name"] = add->name;
+    body["addresses"] = add->addresses;
+    host = session.ask("POST", "/v1/peers", body);
+  } else if (const auto* remove = std::get_if<HostRemove>(&command)) {
+    host = session.ask("DELETE", "/v1/peers/" + http::url_encode(remove->name));
+  } else {
+    host = session.ask("GET", "/v1/host");
+  }
+  if (!host) return session.failed(host.error());
+  session.print(*host, render_host(*host));
+  return 0;
+}
+
+int run_unprotect(Session& session, const Unprotect& words) {
+  auto answer =
+      session.ask("DELETE", guest_path(words.guest, words.force ? "?force=true" : ""), nullptr, seconds{120});
+  if (!answer) return session.failed(answer.error());
+  for (const auto& warning : answer->value("warnings", json::array()))
+    if (warning.is_string()) fmt::print(stderr, "{}\n", warning.get<std::string>());
+  session.print(*answer, fmt::format("{} is not protected any more\n", words.guest));
+  return 0;
+}
+
+int run_set(Session& session, const Set& words) {
+  if (words.options.empty())
+    return session.failed(Error{Errc::invalid, "nothing to change was named", "see: remus set --help"});
+  auto answer = session.ask("PATCH", guest_path(words.guest), words.options);
+  if (!answer) return session.failed(answer.error());
+  session.print(*answer, fmt::format("{}: changed\n", words.guest));
+  return 0;
+}
+
+int run_verify(Session& session, const Verify& words) {
+  if (session.terminal() && !session.json())
+    fmt::print(stderr, "comparing all of {}'s memory at one commit ...\n", words.guest);
+  auto report = session.ask("POST", guest_path(words.guest, "/verify"), json::object(), seconds{610});
+  if (!report) return session.failed(report.error());
+  session.print(*report, render_verify(words.guest, *report, session.style()));
+  return number_at(*report, "pages_different") == 0 ? 0 : exit_not_healthy;
+}
+
+}  // namespace
+
+int run_failover(Session& session, const Failover& words) {
+  if (!words.yes) {
+    if (::isatty(STDIN_FILENO) != 1)
+      return session.failed(
+          Error{Errc::invalid, "failover asks before it acts, and there is no terminal", "add --yes"});
+    fmt::print(stderr, "Activate {} on this host{}? If it still runs elsewhere it is stopped there. [y/N] ",
+               words.guest, words.force ? ", by force" : "");
+    std::string answer;
+    std::getline(std::cin, answer);
+    if (answer != "y" && answer != "yes") {
+      fmt::print(stderr, "nothing was done\n");
+      return exit_status(Errc::refused);
+    }
+  }
+  json body = json::object();
+  body["force"] = words.force;
+  auto report = session.ask("POST", guest_path(words.guest, "/failover"), body, seconds{70});
+  if (!report) return session.failed(report.error());
+  session.print(*report, fmt::format("{} runs here now, from epoch {}, activated in {}; it is UNPROTECTED:\n"
+                                     "protect it again with: remus protect {} --to HOST\n",
+                                     words.guest, number_at(*report, "epoch"),
+                                     human_ms(number_at(*report, "activation_ms")), words.guest));
+  return 0;
+}
+
+int run(const Arguments& arguments) {
+  Session session{arguments};
+  const auto& command = arguments.command;
+  if (const auto* words = std::get_if<Protect>(&command)) return run_protect(session, *words);
+  if (const auto* words = std::get_if<Unprotect>(&command)) return run_unprotect(session, *words);
+  if (const auto* words = std::get_if<Set>(&command)) return run_set(session, *words);
+  if (const auto* words = std::get_if<Show>(&command)) return run_status(session, *words);
+  if (const auto* words = std::get_if<Top>(&command)) return run_top(session, *words);
+  if (const auto* words = std::get_if<Events>(&command)) return run_events(session, *words);
+  if (const auto* words = std::get_if<Failover>(&command)) return run_failover(session, *words);
+  if (const auto* words = std::get_if<Verify>(&command)) return run_verify(session, *words);
+  if (const auto* words = std::get_if<Doctor>(&command)) return run_doctor(session, *words);
+  const bool certificate = std::holds_alternative<CertInit>(command) ||
+                           std::holds_alternative<CertIssue>(command) ||
+                           std::holds_alternative<CertShow>(command);
+  return certificate ? run_certificates(session, command) : run_host(session, command);
+}
+
+}  // namespace remus::cli
