@@ -40,6 +40,14 @@ std::vector<Armed> parse(const char* text) {
   return out;
 }
 
+bool first_to_act() {
+  const char* path = std::getenv("REMUS_FAULT_ONCE");
+  if (path == nullptr) return true;
+  const int fd = ::open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+  if (fd >= 0) ::close(fd);
+  return fd >= 0;
+}
+
 void act(const std::string& action) {
   if (action == "kill") {
     ::kill(::getpid(), SIGKILL);
@@ -69,7 +77,7 @@ void fault_point(const char* name) noexcept {
     for (auto& a : armed)
       if (a.point == name && a.countdown > 0 && --a.countdown == 0) action = a.action;
   }
-  if (!action.empty()) act(action);
+  if (!action.empty() && first_to_act()) act(action);
 }
 
 }  // namespace remus
