@@ -1,5 +1,5 @@
-// Arbiters as the engine meets them: fail-stop (an opinion), manual (a person), exclusive (durable, at most one host
-// per generation; may be out of reach, may lose its answer after having granted).
+// Arbiters as the engine meets them: fail-stop (an opinion), manual (a person), exclusive (durable, at most
+// one host per generation; may be out of reach, may lose its answer after having granted).
 #pragma once
 
 #include <map>

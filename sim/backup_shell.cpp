@@ -54,10 +54,10 @@ void World::act(std::size_t h, const engine::BackupAction& what) {
             close(h, false);
           },
           [&](const action::StateChanged& change) {
-            note("host {}: backup {} -> {}: {}", h, engine::to_string(change.from), engine::to_string(change.to),
-                 change.reason);
+            note("host {}: backup {} -> {}: {}", h, engine::to_string(change.from),
+                 engine::to_string(change.to), change.reason);
             ++coverage_.backup[static_cast<std::size_t>(change.from)][static_cast<std::size_t>(change.to)];
-            if (change.to == engine::BackupState::ended) exit_guard(h);
+            if (change.to == engine::BackupState::ended) guard.leaving = true;
           },
       },
       what);
@@ -95,10 +95,12 @@ void World::activate(std::size_t h, Generation generation, Epoch epoch) {
   Guard& guard = host.guard;
   note("host {}: activates epoch {} as generation {}", h, epoch, generation);
   if (generation <= host.generation && !truth_.loss_accepted()) {
-    throw Violation("S3", fmt::format("host {} activates generation {} after {}", h, generation, host.generation));
+    throw Violation("S3",
+                    fmt::format("host {} activates generation {} after {}", h, generation, host.generation));
   }
   truth_.takes(h, generation);
   host.generation = generation;
+  truth_.may_activate(guard.image_session, epoch);
   if (guard.image_epoch != epoch) throw Violation("S5", "the image does not hold the epoch to be activated");
   at(us(rng_.range(500, 30'000)), EventKind::activate_done, h, epoch);
 }

@@ -1,5 +1,5 @@
-// What a set of runs has been through. A simulator that never reaches a transition proves nothing about it, so the
-// test suite demands that each of these is hit.
+// What a set of runs has been through. A simulator that never reaches a transition proves nothing about it,
+// so the test suite demands that each of these is hit.
 #pragma once
 
 #include <array>
@@ -15,14 +15,15 @@ namespace remus::sim {
 
 /// Rare moments, besides state transitions and actions.
 enum class Probe : std::uint8_t {
-  failover,                 ///< a standby was activated and its guest runs
-  reprotected,              ///< protection came back after a failover
-  second_failover,          ///< and another failover followed
-  resumed_session,          ///< link back, session known
-  resumed_beyond_committed, ///< acknowledgements had been lost
+  failover_in_time,          ///< a host died alone, and its guest ran on the other when it had to
+  failover,                  ///< a standby was activated and its guest runs
+  reprotected,               ///< protection came back after a failover
+  second_failover,           ///< and another failover followed
+  resumed_session,           ///< link back, session known
+  resumed_beyond_committed,  ///< acknowledgements had been lost
   pipeline_full,
-  ack_delayed,              ///< the image lagged, so an acknowledgement waited
-  late_grant_ignored,       ///< granted after the claim was cancelled
+  ack_delayed,         ///< the image lagged, so an acknowledgement waited
+  late_grant_ignored,  ///< granted after the claim was cancelled
   denied_primary,
   denied_backup,
   arbiter_unavailable,
@@ -37,7 +38,7 @@ enum class Probe : std::uint8_t {
   activation_failed,
   standby_lost,
   torn_epoch,
-  half_open,                ///< a host died without a word on an open connection
+  half_open,  ///< a host died without a word on an open connection
   guest_crashed,
   guest_stopped,
   unprotected,
@@ -55,8 +56,8 @@ enum class Probe : std::uint8_t {
   partition_total,
   crash_between_actions,
   backup_refused,
-  stale_result_ignored,     ///< a capture's result arrived after its session was gone
-  guest_lost,               ///< more failures than protection can bear: runs nowhere
+  stale_result_ignored,  ///< a capture's result arrived after its session was gone
+  guest_lost,            ///< more failures than protection can bear: runs nowhere
   count_
 };
 
@@ -77,7 +78,7 @@ struct Coverage {
   struct Line {
     std::string name{};
     std::uint64_t count{};
-    bool required{};   ///< must be hit by some 10,000 seeds of each scenario together
+    bool required{};  ///< must be hit by some 10,000 seeds of each scenario together
   };
   [[nodiscard]] std::vector<Line> lines() const;
 };

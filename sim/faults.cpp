@@ -6,19 +6,24 @@
 namespace remus::sim {
 
 namespace {
-constexpr std::size_t index(FaultKind kind) { return static_cast<std::size_t>(kind); }
+constexpr std::size_t index(FaultKind kind) {
+  return static_cast<std::size_t>(kind);
+}
 }  // namespace
 
 std::string_view to_string(FaultKind kind) noexcept {
   constexpr std::string_view names[] = {
-      "link reset", "link partition", "link one way", "report outage", "guard sleep", "guard crash", "host crash",
-      "guest crash", "arbiter outage", "slow apply", "slow capture", "hang capture", "fail capture", "fail sync",
-      "fail apply", "fail activation", "lose standby", "total partition", "host freeze", "operator failover",
-      "operator force", "unprotect", "guest stop", "crash at step", "checkpoint now", "big epochs"};
+      "link reset",      "link partition", "link one way",    "report outage",  "guard sleep",
+      "guard crash",     "host crash",     "guest crash",     "arbiter outage", "slow apply",
+      "slow capture",    "hang capture",   "fail capture",    "fail sync",      "fail apply",
+      "fail activation", "lose standby",   "total partition", "host freeze",    "operator failover",
+      "operator force",  "unprotect",      "guest stop",      "crash at step",  "checkpoint now",
+      "big epochs"};
   return names[static_cast<std::size_t>(kind)];
 }
 
-/// A handful of faults at random moments, sometimes in the combinations that hurt most; then everything heals.
+/// A handful of faults at random moments, sometimes in the combinations that hurt most; then everything
+/// heals.
 void World::plan_faults() {
   const Ns last = ms(rng_.range(500, 2'200));
   const auto plan = [&](Ns when, FaultKind kind, std::size_t h, Ns duration) {
@@ -28,7 +33,8 @@ void World::plan_faults() {
   for (std::uint64_t i = 0; i < n; ++i) {
     auto kind = static_cast<FaultKind>(rng_.below(index(FaultKind::count_)));
     // People intervene rarely.
-    const bool rare = kind == FaultKind::operator_force || kind == FaultKind::guest_stop || kind == FaultKind::unprotect;
+    const bool rare =
+        kind == FaultKind::operator_force || kind == FaultKind::guest_stop || kind == FaultKind::unprotect;
     if (rare && !rng_.chance(200)) kind = FaultKind::link_reset;
     const Ns duration = rng_.chance(300) ? ms(rng_.range(1, 100)) : ms(rng_.range(100, 2'500));
     plan(ms(rng_.range(100, last / 1'000'000)), kind, rng_.below(2), duration);
@@ -49,17 +55,20 @@ void World::plan_faults() {
       break;
     case 3:  // both paths cut (exclusive only)
       plan(start, FaultKind::partition_total, rng_.below(2), ms(rng_.range(300, 2'500)));
-      if (rng_.chance(500)) plan(start + ms(rng_.range(0, 800)), FaultKind::arbiter_outage, rng_.below(2), ms(600));
+      if (rng_.chance(500))
+        plan(start + ms(rng_.range(0, 800)), FaultKind::arbiter_outage, rng_.below(2), ms(600));
       break;
     case 4:  // a failed capture, then trouble while the session is replaced
       plan(start, rng_.chance(500) ? FaultKind::fail_capture : FaultKind::hang_capture, 0, 0);
-      plan(start + ms(rng_.range(0, 500)), rng_.chance(500) ? FaultKind::host_crash : FaultKind::link_partition,
-           rng_.below(2), ms(rng_.range(100, 1'500)));
+      plan(start + ms(rng_.range(0, 500)),
+           rng_.chance(500) ? FaultKind::host_crash : FaultKind::link_partition, rng_.below(2),
+           ms(rng_.range(100, 1'500)));
       break;
     case 5:  // a plain death of the primary
       plan(start, FaultKind::host_crash, 0, ms(rng_.range(100, 2'000)));
       break;
-    default: break;
+    default:
+      break;
   }
   for (Host& host : hosts_) {
     if (!rng_.chance(200)) continue;
@@ -108,8 +117,9 @@ bool World::link_healthy() const noexcept {
   return true;
 }
 
-/// Fail-stop: a host that is silent on every path is dead. So while a guest lives, one path of its host must speak; and a
-/// guard's death must have become known (or its lease be over) before the rest of its host follows.
+/// Fail-stop: a host that is silent on every path is dead. So while a guest lives, one path of its host must
+/// speak; and a guard's death must have become known (or its lease be over) before the rest of its host
+/// follows.
 bool World::allowed(FaultKind kind, std::size_t h) const {
   const bool total = kind == FaultKind::partition_total || kind == FaultKind::host_freeze;
   if (scenario_ == Scenario::exclusive) return true;
@@ -121,14 +131,18 @@ bool World::allowed(FaultKind kind, std::size_t h) const {
     case FaultKind::link_reset:
     case FaultKind::link_partition:
     case FaultKind::link_one_way:
-    case FaultKind::operator_force: return reports_flow(*primary);
+    case FaultKind::operator_force:
+      return reports_flow(*primary);
     case FaultKind::guard_sleep:
-    case FaultKind::guard_crash: return reports_flow(*primary);
-    case FaultKind::report_outage: return link_healthy() && now_ - link_fault_ended_ > config_.detect_max.count();
+    case FaultKind::guard_crash:
+      return reports_flow(*primary);
+    case FaultKind::report_outage:
+      return link_healthy() && now_ - link_fault_ended_ > config_.detect_max.count();
     case FaultKind::host_crash:
     case FaultKind::guest_crash:
       return !on_primary || now_ >= hosts_[h].open_until || !may_activate(1 - h);
-    default: return true;
+    default:
+      return true;
   }
 }
 
@@ -166,8 +180,12 @@ void World::fault(FaultKind kind, std::size_t h, Ns duration) {
       }
       ends();
       break;
-    case FaultKind::guard_sleep: sleep_guard(h, duration); break;
-    case FaultKind::guard_crash: crash_guard(h); break;
+    case FaultKind::guard_sleep:
+      sleep_guard(h, duration);
+      break;
+    case FaultKind::guard_crash:
+      crash_guard(h);
+      break;
     case FaultKind::host_crash:
       if (!host.up) break;
       if (host.guest.exists) expect_failover(h);
@@ -193,13 +211,19 @@ void World::fault(FaultKind kind, std::size_t h, Ns duration) {
       ++arbiter_blocked_[h];
       ends();
       break;
-    case FaultKind::slow_apply: slow_apply_until_ = now_ + duration; break;
-    case FaultKind::slow_capture: slow_capture_until_ = now_ + duration; break;
+    case FaultKind::slow_apply:
+      slow_apply_until_ = now_ + duration;
+      break;
+    case FaultKind::slow_capture:
+      slow_capture_until_ = now_ + duration;
+      break;
     case FaultKind::hang_capture:
     case FaultKind::fail_capture:
     case FaultKind::fail_sync:
     case FaultKind::fail_apply:
-    case FaultKind::fail_activation: armed_[index(kind)] = true; break;
+    case FaultKind::fail_activation:
+      armed_[index(kind)] = true;
+      break;
     case FaultKind::lose_standby:
       if (!guard.exists || guard.asleep || !guard.backup) break;
       coverage_.hit(Probe::standby_lost);
@@ -239,8 +263,11 @@ void World::fault(FaultKind kind, std::size_t h, Ns duration) {
       guard.primary->checkpoint_now(local(h));
       drain(h);
       break;
-    case FaultKind::big_epochs: epoch_transfer_ = ms(rng_.range(5, 80)); break;
-    case FaultKind::count_: break;
+    case FaultKind::big_epochs:
+      epoch_transfer_ = ms(rng_.range(5, 80));
+      break;
+    case FaultKind::count_:
+      break;
   }
 }
 
@@ -259,13 +286,18 @@ void World::fault_end(FaultKind kind, std::size_t h) {
       hosts_[h].daemon = true;
       if (report_blocked_[h] > 0 && std::exchange(armed_[index(kind)], false)) --report_blocked_[h];
       break;
-    case FaultKind::arbiter_outage: --arbiter_blocked_[h]; break;
+    case FaultKind::arbiter_outage:
+      --arbiter_blocked_[h];
+      break;
     case FaultKind::partition_total:
       --link_faults_, --report_faults_;
       --blocked_[0], --blocked_[1], --report_blocked_[0], --report_blocked_[1];
       break;
-    case FaultKind::host_freeze: hosts_[h].frozen = false; break;
-    default: break;
+    case FaultKind::host_freeze:
+      hosts_[h].frozen = false;
+      break;
+    default:
+      break;
   }
   link_fault_ended_ = now_;
   flush_paths();
@@ -273,24 +305,31 @@ void World::fault_end(FaultKind kind, std::size_t h) {
 
 // --- what must be true afterwards ---
 
-/// A host dies with a good standby on the other: one failure, so the guest must run there soon (S5), unless another
-/// fault comes before.
+/// A host dies with a good standby on the other: one failure, so the guest must run there soon (S5), unless
+/// another fault comes before.
 void World::expect_failover(std::size_t dead) {
   const std::size_t h = 1 - dead;
   const Guard& guard = hosts_[h].guard;
   const Guard& lost = hosts_[dead].guard;
   if (arbiter_.kind() == ArbiterKind::manual || truth_.loss_accepted() || stopped_) return;
-  if (!link_healthy() || link_faults_ > 0 || arbiter_blocked_[h] > 0 || !guard.backup || !lost.primary) return;
-  if (guard.backup->state() != engine::BackupState::standby || lost.primary->state() != engine::PrimaryState::protected_) return;
-  const engine::Time needed = local(h) + 2 * config_.detect_max;
-  if (!arbiter_.exclusive() && guard.backup->lease_until() < needed && guard.backup->lease_until() - local(h) < config_.detect_max + config_.detect_min) return;
-  if (armed_[index(FaultKind::fail_apply)] || armed_[index(FaultKind::fail_activation)] || now_ < slow_apply_until_) return;
+  if (!link_healthy() || link_faults_ > 0 || arbiter_blocked_[h] > 0 || !guard.backup || !lost.primary)
+    return;
+  if (guard.backup->state() != engine::BackupState::standby ||
+      lost.primary->state() != engine::PrimaryState::protected_)
+    return;
+  // An old lease may run out before the silence has lasted long enough: then being stale is right.
+  const bool lease_lasts = guard.backup->lease_until() - local(h) >= config_.detect_max + config_.detect_min;
+  if (!arbiter_.exclusive() && !lease_lasts) return;
+  if (armed_[index(FaultKind::fail_apply)] || armed_[index(FaultKind::fail_activation)] ||
+      now_ < slow_apply_until_)
+    return;
   if (hosts_[h].crash_at_step > hosts_[h].steps) return;
-  at(3 * config_.detect_max.count() + ms(1'500), EventKind::failover_due, h, faults_);
+  at(2 * config_.detect_max.count() + ms(700), EventKind::failover_due, h, faults_);
 }
 
 void World::failover_due(std::size_t h, std::uint64_t faults) {
-  if (faults != faults_ || hosts_[h].guest.exists || hosts_[1 - h].guest.exists || stopped_) return;
+  if (faults != faults_ || stopped_) return;
+  if (hosts_[h].guest.exists || hosts_[1 - h].guest.exists) return coverage_.hit(Probe::failover_in_time);
   throw Violation("S5", fmt::format("host {} died alone, and its guest does not run on host {}", 1 - h, h));
 }
 
@@ -325,7 +364,8 @@ void World::settle() {
       const Host& host = hosts_[h];
       if (host.guest.exists) {
         ++guests;
-        if (host.guard.primary && host.guard.exists && host.guard.primary->state() == engine::PrimaryState::protected_) {
+        if (host.guard.primary && host.guard.exists &&
+            host.guard.primary->state() == engine::PrimaryState::protected_) {
           const auto committed = host.guard.primary->committed();
           if (settled_commit_ && committed && *committed >= *settled_commit_ + 2) done_ = true;
           if (!settled_commit_ || (committed && *committed < *settled_commit_)) settled_commit_ = committed;

@@ -26,7 +26,8 @@ void World::guest_step(std::size_t h, std::uint64_t number) {
     if (rng_.chance(300)) guest.now.disk = guest.now.disk * 31 + guest.now.progress;
     if (rng_.chance(400)) emit_packet(h);
   }
-  at(rng_.chance(100) ? ms(rng_.range(20, 100)) : us(rng_.range(500, 12'000)), EventKind::guest_step, h, number);
+  at(rng_.chance(100) ? ms(rng_.range(20, 100)) : us(rng_.range(500, 12'000)), EventKind::guest_step, h,
+     number);
 }
 
 void World::emit_packet(std::size_t h) {
@@ -68,15 +69,19 @@ void World::begin_pause(std::size_t h, Epoch epoch) {
   at(config_.capture_max.count() + ms(500), EventKind::pause_check, h, guest.pause);
 }
 
-void World::end_pause(std::size_t h) { hosts_[h].guest.paused = false; }
+void World::end_pause(std::size_t h) {
+  hosts_[h].guest.paused = false;
+}
 
-/// S6: a pause has ended by now, unless whoever is to end it cannot (it sleeps, or is dead and its keeper on the way).
+/// S6: a pause has ended by now, unless whoever is to end it cannot (it sleeps, or is dead and its keeper on
+/// the way).
 void World::check_pause(std::size_t h, std::uint64_t pause) {
   const Host& host = hosts_[h];
   if (!host.guest.exists || !host.guest.paused || host.guest.pause != pause) return;
   if (host.guard.exists && host.guard.asleep) coverage_.hit(Probe::slept_with_paused_guest);
   const Ns limit = config_.capture_max.count() + ms(500);
-  const bool excused = host.frozen || (host.guard.exists && (host.guard.asleep || now_ - host.guard.slept_until < limit));
+  const bool excused =
+      host.frozen || (host.guard.exists && (host.guard.asleep || now_ - host.guard.slept_until < limit));
   if (!excused) throw Violation("S6", fmt::format("the guest on host {} stays paused", h));
   at(limit, EventKind::pause_check, h, pause);
 }
@@ -91,6 +96,7 @@ void World::start_guard(std::size_t h) {
     return;
   }
   if (host.guest.exists) {
+    if (!host.known) coverage_.hit(Probe::reprotected_by_admin);
     become_primary(h, host.known ? engine::PrimaryStart::rescued : engine::PrimaryStart::fresh);
     return;
   }
@@ -127,8 +133,8 @@ void World::exit_guard(std::size_t h) {
   at(ms(rng_.range(20, 200)), EventKind::start_guard, h);
 }
 
-/// The guard's process dies. Under fail-stop the output filter opens by itself (contract 5); under an exclusive arbiter
-/// it must stay shut until a new guard has been granted the next generation.
+/// The guard's process dies. Under fail-stop the output filter opens by itself (contract 5); under an
+/// exclusive arbiter it must stay shut until a new guard has been granted the next generation.
 void World::crash_guard(std::size_t h) {
   Host& host = hosts_[h];
   if (!host.guard.exists) return;
@@ -151,7 +157,9 @@ void World::crash_guard(std::size_t h) {
   at(ms(rng_.range(20, 400)), EventKind::start_guard, h);
 }
 
-void World::rescue(std::size_t h) { hosts_[h].guest.paused = false; }
+void World::rescue(std::size_t h) {
+  hosts_[h].guest.paused = false;
+}
 
 void World::crash_host(std::size_t h) {
   Host& host = hosts_[h];

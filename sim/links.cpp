@@ -5,7 +5,9 @@
 
 namespace remus::sim {
 
-bool World::path_open(std::size_t to) const noexcept { return blocked_[to] == 0 && hosts_[to].up && !hosts_[to].frozen; }
+bool World::path_open(std::size_t to) const noexcept {
+  return blocked_[to] == 0 && hosts_[to].up && !hosts_[to].frozen;
+}
 
 void World::push(int connection, std::size_t to, Message message, Ns extra) {
   Connection& link = connections_[static_cast<std::size_t>(connection)];
@@ -76,7 +78,8 @@ void World::deliver_to_nobody(std::size_t h, int connection) {
   Connection& link = connections_[static_cast<std::size_t>(connection)];
   if (link.queue[h].empty() || !path_open(h)) return;
   const Guard& guard = hosts_[h].guard;
-  if (guard.exists && !guard.asleep && (guard.connection == connection || link.queue[h].front().kind == MessageKind::dial)) {
+  if (guard.exists && !guard.asleep &&
+      (guard.connection == connection || link.queue[h].front().kind == MessageKind::dial)) {
     // Sent to an earlier guard's number, but this one answers the port (a dial).
     deliver(h, connection);
     drain(h);
@@ -155,13 +158,18 @@ void World::receive_primary(std::size_t h, const Message& message) {
       }
       break;
     }
-    case MessageKind::ack: primary.acked(local(h), message.session, message.epoch); break;
-    case MessageKind::heartbeat: primary.heartbeat(local(h), message.heartbeat); break;
+    case MessageKind::ack:
+      primary.acked(local(h), message.session, message.epoch);
+      break;
+    case MessageKind::heartbeat:
+      primary.heartbeat(local(h), message.heartbeat);
+      break;
     case MessageKind::refused:
       coverage_.hit(Probe::backup_refused);
       primary.backup_refused(local(h), "no memory");
       break;
-    default: throw Violation("model", "a backup does not say this");
+    default:
+      throw Violation("model", "a backup does not say this");
   }
 }
 
@@ -182,22 +190,30 @@ void World::receive_backup(std::size_t h, const Message& message) {
         }
       }
       break;
-    case MessageKind::epoch_part: guard.torn = true; break;
+    case MessageKind::epoch_part:
+      guard.torn = true;
+      break;
     case MessageKind::epoch_end: {
       guard.torn = false;
       if (message.session != backup.session()) break;
       const Epoch next = backup.held() ? *backup.held() + 1 : 0;
       if (message.epoch == next) {
         guard.whole.emplace_back(message.epoch, message.snapshot);
+        note("host {}: holds epoch {}", h, message.epoch);
         truth_.whole(message.session, message.epoch);
       }
       backup.epoch_whole(local(h), message.session, message.epoch);
       if (backup.acked() < backup.held()) coverage_.hit(Probe::ack_delayed);
       break;
     }
-    case MessageKind::heartbeat: backup.heartbeat(local(h), message.heartbeat); break;
-    case MessageKind::goodbye: backup.goodbye(local(h), message.goodbye); break;
-    default: throw Violation("model", "a primary does not say this");
+    case MessageKind::heartbeat:
+      backup.heartbeat(local(h), message.heartbeat);
+      break;
+    case MessageKind::goodbye:
+      backup.goodbye(local(h), message.goodbye);
+      break;
+    default:
+      throw Violation("model", "a primary does not say this");
   }
 }
 

@@ -16,7 +16,9 @@ namespace {
 using namespace remus;
 using sim::Scenario;
 
-std::string_view name(Scenario scenario) { return scenario == Scenario::failstop ? "failstop" : "exclusive"; }
+std::string_view name(Scenario scenario) {
+  return scenario == Scenario::failstop ? "failstop" : "exclusive";
+}
 
 struct Options {
   std::uint64_t seeds{10'000};
@@ -38,14 +40,16 @@ int replay(const Options& options, Scenario scenario) {
   if (options.trace || !result.passed) {
     for (std::size_t i = first; i < trace.size(); ++i) fmt::print("{}\n", trace[i]);
   }
-  fmt::print("seed {} scenario {}: {} (simulated {} ms, {} events, trace hash {:016x})\n", *options.seed, name(scenario),
-             result.passed ? "passed" : result.violation, result.simulated / 1'000'000, result.events, result.hash);
+  fmt::print("seed {} scenario {}: {} (simulated {} ms, {} events, trace hash {:016x})\n", *options.seed,
+             name(scenario), result.passed ? "passed" : result.violation, result.simulated / 1'000'000,
+             result.events, result.hash);
   return result.passed ? 0 : 1;
 }
 
 void print(const sim::Coverage& coverage) {
   for (const auto& line : coverage.lines()) {
-    fmt::print("{:>12} {} {}\n", line.count, line.required && line.count == 0 ? "MISSING" : "       ", line.name);
+    fmt::print("{:>12} {} {}\n", line.count, line.required && line.count == 0 ? "MISSING" : "       ",
+               line.name);
   }
 }
 
@@ -82,22 +86,23 @@ int run_many(const Options& options, const std::vector<Scenario>& scenarios) {
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
   if (options.coverage) print(total);
   if (failing) {
-    fmt::print("a run fails; replay it with: remus-sim --scenario {} --seed {} --trace\n", name(failing->second),
-               failing->first);
+    fmt::print("a run fails; replay it with: remus-sim --scenario {} --seed {} --trace\n",
+               name(failing->second), failing->first);
     Options again = options;
     again.seed = failing->first;
     static_cast<void>(replay(again, failing->second));
     return 1;
   }
-  fmt::print("{} seeds from {}: no violation ({} s of two hosts' life simulated in {:.1f} s)\n", runs, options.from,
-             simulated_ms.load() / 1'000, took.count());
+  fmt::print("{} seeds from {}: no violation ({} s of two hosts' life simulated in {:.1f} s)\n", runs,
+             options.from, simulated_ms.load() / 1'000, took.count());
   return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app{"Deterministic simulator of two hosts, their guards' engines, and what can go wrong between them."};
+  CLI::App app{
+      "Deterministic simulator of two hosts, their guards' engines, and what can go wrong between them."};
   Options options;
   app.add_option("--seeds", options.seeds, "how many seeds to run")->capture_default_str();
   app.add_option("--from", options.from, "the first seed")->capture_default_str();
@@ -114,8 +119,9 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
 #ifdef REMUS_FAULTS
   if (options.mutation != "none") {
-    const auto* found = std::find_if(std::begin(engine::all_mutations), std::end(engine::all_mutations),
-                                     [&](auto mutation) { return engine::to_string(mutation) == options.mutation; });
+    const auto* found =
+        std::find_if(std::begin(engine::all_mutations), std::end(engine::all_mutations),
+                     [&](auto mutation) { return engine::to_string(mutation) == options.mutation; });
     if (found == std::end(engine::all_mutations)) {
       fmt::print(stderr, "no mutation is called '{}'\n", options.mutation);
       return 2;

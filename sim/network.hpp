@@ -1,5 +1,6 @@
-// The link's network as TCP shows it: messages of one connection arrive in order or not at all; a blocked path delays
-// them until it heals; a closed end is told after what was sent before it, or cuts it off; a dead host says nothing.
+// The link's network as TCP shows it: messages of one connection arrive in order or not at all; a blocked
+// path delays them until it heals; a closed end is told after what was sent before it, or cuts it off; a dead
+// host says nothing.
 #pragma once
 
 #include <array>
@@ -14,11 +15,11 @@
 namespace remus::sim {
 
 enum class MessageKind : std::uint8_t {
-  dial,           ///< primary → other: here I am, with my generation
-  hello,          ///< the other → primary: what I hold, or that I am active
+  dial,   ///< primary → other: here I am, with my generation
+  hello,  ///< the other → primary: what I hold, or that I am active
   begin_session,
-  epoch_part,     ///< some of an epoch's data
-  epoch_end,      ///< the rest: now it is whole
+  epoch_part,  ///< some of an epoch's data
+  epoch_end,   ///< the rest: now it is whole
   ack,
   heartbeat,
   goodbye,
@@ -40,8 +41,8 @@ struct Message {
 /// One TCP connection between host 0 and host 1. Index of a direction: the receiving host.
 struct Connection {
   std::array<std::deque<Message>, 2> queue{};
-  std::array<Ns, 2> last_at{};          ///< no message overtakes another
-  std::array<bool, 2> open{true, true}; ///< that host's process still has it
+  std::array<Ns, 2> last_at{};           ///< no message overtakes another
+  std::array<bool, 2> open{true, true};  ///< that host's process still has it
 };
 
 }  // namespace remus::sim

@@ -1,4 +1,5 @@
-// The primary's shell: carries out what the engine asks for, as the guard does with a real hypervisor and link.
+// The primary's shell: carries out what the engine asks for, as the guard does with a real hypervisor and
+// link.
 #include <algorithm>
 
 #include "world.hpp"
@@ -24,37 +25,58 @@ void World::act(std::size_t h, const engine::PrimaryAction& what) {
             guard.session = begin.session;
             guard.kept.clear();
             guard.session_on_link = true;
-            send(h, {.kind = MessageKind::begin_session, .session = begin.session, .generation = begin.generation});
+            send(h, {.kind = MessageKind::begin_session,
+                     .session = begin.session,
+                     .generation = begin.generation});
           },
           [&](const action::Synchronize& sync) {
             if (guard.operation.active) throw Violation("pre", "synchronization during a capture");
-            guard.operation = {true, true, std::exchange(armed_[static_cast<std::size_t>(FaultKind::fail_sync)], false),
-                               ++numbers_, sync.session, 0, {}, now_};
+            guard.operation = {true,
+                               true,
+                               std::exchange(armed_[static_cast<std::size_t>(FaultKind::fail_sync)], false),
+                               ++numbers_,
+                               sync.session,
+                               0,
+                               {},
+                               now_};
             at(ms(rng_.range(5, 150)), EventKind::sync_pause, h, guard.operation.number);
           },
           [&](const action::Capture& capture) {
-            if (guard.operation.active) throw Violation("S6", "a capture begins while another one is under way");
-            guard.operation = {true, false, std::exchange(armed_[static_cast<std::size_t>(FaultKind::fail_capture)], false),
-                               ++numbers_, capture.session, capture.epoch, host.guest.now, now_};
+            if (guard.operation.active)
+              throw Violation("S6", "a capture begins while another one is under way");
+            guard.operation = {
+                true,
+                false,
+                std::exchange(armed_[static_cast<std::size_t>(FaultKind::fail_capture)], false),
+                ++numbers_,
+                capture.session,
+                capture.epoch,
+                host.guest.now,
+                now_};
+            note("host {}: captures epoch {}", h, capture.epoch);
             begin_pause(h, capture.epoch);
             truth_.captured(capture.session, capture.epoch, host.guest.now);
             if (std::exchange(armed_[static_cast<std::size_t>(FaultKind::hang_capture)], false)) {
               coverage_.hit(Probe::hung_capture);
               return;
             }
-            const Ns pause = now_ < slow_capture_until_ ? ms(rng_.range(20, 120)) : us(rng_.range(100, 4'000));
+            const Ns pause =
+                now_ < slow_capture_until_ ? ms(rng_.range(20, 120)) : us(rng_.range(100, 4'000));
             at(pause, EventKind::pause_end, h, guard.operation.number);
           },
           [&](const action::Resend& resend) {
+            note("host {}: sends again after {}", h, resend.after);
             guard.session_on_link = true;
             while (!guard.kept.empty() && guard.kept.front().first <= resend.after) guard.kept.pop_front();
             for (const auto& [epoch, snapshot] : guard.kept) send_epoch(h, epoch, snapshot);
           },
           [&](const action::Release& release) {
+            note("host {}: releases up to {}", h, release.upto);
             truth_.released(guard.session, release.upto);
             while (!guard.kept.empty() && guard.kept.front().first <= release.upto) guard.kept.pop_front();
             release_output(h, release.upto);
-            if (guard.primary->epochs_in_flight() + 1 >= config_.max_epochs_in_flight) coverage_.hit(Probe::pipeline_full);
+            if (guard.primary->epochs_in_flight() + 1 >= config_.max_epochs_in_flight)
+              coverage_.hit(Probe::pipeline_full);
           },
           [&](const action::SendHeartbeat& beat) {
             send(h, {.kind = MessageKind::heartbeat, .heartbeat = beat.heartbeat});
@@ -89,14 +111,15 @@ void World::act(std::size_t h, const engine::PrimaryAction& what) {
             kill_guest(h);
             host.generation = std::max(host.generation, fence.superseded_by);
             host.known = false;
-            exit_guard(h);
+            guard.leaving = true;
           },
           [&](const action::SplitBrain& split) {
-            if (!truth_.loss_accepted()) throw Violation("S3", fmt::format("both run generation {}", split.generation));
+            if (!truth_.loss_accepted())
+              throw Violation("S3", fmt::format("both run generation {}", split.generation));
             // The administrator ends one of them.
             kill_guest(h);
             host.known = false;
-            exit_guard(h);
+            guard.leaving = true;
           },
           [&](const action::DropLink& drop) {
             note("host {}: primary drops the link: {}", h, drop.reason);
@@ -113,11 +136,11 @@ void World::act(std::size_t h, const engine::PrimaryAction& what) {
               host.alone = host.granted_alone = true;
               pass_output(h);
             }
-            exit_guard(h);
+            guard.leaving = true;
           },
           [&](const action::StateChanged& change) {
-            note("host {}: primary {} -> {}: {}", h, engine::to_string(change.from), engine::to_string(change.to),
-                 change.reason);
+            note("host {}: primary {} -> {}: {}", h, engine::to_string(change.from),
+                 engine::to_string(change.to), change.reason);
             ++coverage_.primary[static_cast<std::size_t>(change.from)][static_cast<std::size_t>(change.to)];
             if (change.to == engine::PrimaryState::protected_) {
               if (failovers_ > 0 && !was_protected_) coverage_.hit(Probe::reprotected);
@@ -143,7 +166,8 @@ void World::interrupt(std::size_t h) {
   guard.operation.active = false;
   end_pause(h);
   // The capture thread's word reaches the engine although nobody waits for it any more.
-  if (capture && rng_.chance(500)) at(us(rng_.range(1, 500)), EventKind::stale_result, h, guard.operation.session);
+  if (capture && rng_.chance(500))
+    at(us(rng_.range(1, 500)), EventKind::stale_result, h, guard.operation.session);
 }
 
 /// All memory is sent: the guest pauses for epoch 0, and its output is held from here on.

@@ -6,8 +6,12 @@
 namespace remus::sim {
 
 using Ns = std::int64_t;  ///< simulated time and durations
-constexpr Ns us(std::int64_t n) noexcept { return n * 1'000; }
-constexpr Ns ms(std::int64_t n) noexcept { return n * 1'000'000; }
+constexpr Ns us(std::int64_t n) noexcept {
+  return n * 1'000;
+}
+constexpr Ns ms(std::int64_t n) noexcept {
+  return n * 1'000'000;
+}
 
 class Rng final {
  public:

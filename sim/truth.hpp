@@ -1,9 +1,10 @@
-// What really happened, as nobody in the product can know it: who captured what, which epochs were whole where, what
-// the outside world has seen. Every step of a run is checked against it; a broken invariant throws Violation.
+// What really happened, as nobody in the product can know it: who captured what, which epochs were whole
+// where, what the outside world has seen. Every step of a run is checked against it; a broken invariant
+// throws Violation.
 //
-// A guest's life is a *lineage*: a row of progress steps. Each packet reveals how far its lineage had come. An
-// activation from epoch m forks a new lineage off at m's progress; from then on nothing of the old lineage beyond that
-// point may ever be seen (S2 for what was seen before, S3 for what is seen after).
+// A guest's life is a *lineage*: a row of progress steps. Each packet reveals how far its lineage had come.
+// An activation from epoch m forks a new lineage off at m's progress; from then on nothing of the old lineage
+// beyond that point may ever be seen (S2 for what was seen before, S3 for what is seen after).
 //
 //   lineage 1 ──●──●──●─┬●──●   seen up to here: must be ≤ the fork, before and after
 //                       └ fork: lineage 2 ──●──●──
@@ -57,9 +58,12 @@ class Truth final {
   void seen(std::uint32_t lineage, std::uint64_t progress);
   /// `host` takes `generation` for itself, by activation or by going alone (S3).
   void takes(std::size_t host, Generation generation);
+  /// `epoch` is to be activated: it must be whole, and nothing acknowledged may be newer (S2, S5).
+  void may_activate(Session session, Epoch epoch);
   /// The standby is about to run from `image`, said to hold `epoch` (S2, S4, S5). Returns the new lineage.
   std::uint32_t activates(Session session, Epoch epoch, const Snapshot& image);
-  /// A person accepted loss or a split (forced failover): what the world sees is that person's business from now on.
+  /// A person accepted loss or a split (forced failover): what the world sees is that person's business from
+  /// now on.
   void accept_loss() noexcept { loss_accepted_ = true; }
   [[nodiscard]] bool loss_accepted() const noexcept { return loss_accepted_; }
 

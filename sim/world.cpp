@@ -16,7 +16,9 @@ constexpr std::uint64_t most_events = 400'000;
   throw Violation(std::string{invariant}, "assertion: " + std::string{text});
 }
 
-engine::Duration milliseconds(std::int64_t n) { return std::chrono::milliseconds{n}; }
+engine::Duration milliseconds(std::int64_t n) {
+  return std::chrono::milliseconds{n};
+}
 
 engine::Config random_config(Rng& rng) {
   engine::Config config;
@@ -98,7 +100,8 @@ void World::mix(std::uint64_t value) noexcept {
 }
 
 std::uint64_t World::at(Ns delay, EventKind kind, std::size_t host, std::uint64_t a, std::uint64_t b) {
-  queue_.push({now_ + delay, ++sequence_, kind, static_cast<std::uint8_t>(host), hosts_[host].guard.number, a, b});
+  queue_.push(
+      {now_ + delay, ++sequence_, kind, static_cast<std::uint8_t>(host), hosts_[host].guard.number, a, b});
   return sequence_;
 }
 
@@ -116,23 +119,45 @@ Ns World::world_time(std::size_t h, engine::Time local) const noexcept {
 void World::dispatch(const Event& event) {
   const std::size_t h = event.host;
   switch (event.kind) {
-    case EventKind::guest_step: guest_step(h, event.a); break;
+    case EventKind::guest_step:
+      guest_step(h, event.a);
+      break;
     case EventKind::rescue:
       if (hosts_[h].guest.number == event.a) rescue(h);
       break;
-    case EventKind::start_guard: start_guard(h); break;
-    case EventKind::reboot: reboot(h); break;
+    case EventKind::start_guard:
+      start_guard(h);
+      break;
+    case EventKind::reboot:
+      reboot(h);
+      break;
     case EventKind::awake:
       if (hosts_[h].guard.number == event.guard && now_ >= hosts_[h].guard.slept_until) wake_guard(h);
       break;
-    case EventKind::report_taken: take_report(h); break;
-    case EventKind::pause_check: check_pause(h, event.a); break;
-    case EventKind::fault: fault(static_cast<FaultKind>(event.a), h, static_cast<Ns>(event.b)); break;
-    case EventKind::fault_end: fault_end(static_cast<FaultKind>(event.a), h); break;
-    case EventKind::heal: heal(); break;
-    case EventKind::settle: settle(); break;
-    case EventKind::failover_due: failover_due(h, event.a); break;
-    default: dispatch_guard(event); break;
+    case EventKind::report_taken:
+      take_report(h);
+      break;
+    case EventKind::pause_check:
+      check_pause(h, event.a);
+      break;
+    case EventKind::fault:
+      fault(static_cast<FaultKind>(event.a), h, static_cast<Ns>(event.b));
+      break;
+    case EventKind::fault_end:
+      fault_end(static_cast<FaultKind>(event.a), h);
+      break;
+    case EventKind::heal:
+      heal();
+      break;
+    case EventKind::settle:
+      settle();
+      break;
+    case EventKind::failover_due:
+      failover_due(h, event.a);
+      break;
+    default:
+      dispatch_guard(event);
+      break;
   }
 }
 
@@ -160,19 +185,26 @@ void World::handle_guard(const Event& event) {
       if (guard.primary && local(h) >= guard.primary->next_deadline()) guard.primary->tick(local(h));
       if (guard.backup && local(h) >= guard.backup->next_deadline()) guard.backup->tick(local(h));
       break;
-    case EventKind::deliver: deliver(h, static_cast<int>(event.a)); break;
-    case EventKind::dial: dial(h); break;
+    case EventKind::deliver:
+      deliver(h, static_cast<int>(event.a));
+      break;
+    case EventKind::dial:
+      dial(h);
+      break;
     case EventKind::dial_timeout:
       if (guard.connection == static_cast<int>(event.a) && !guard.established) {
         close(h, true);
         at(dial_period_, EventKind::dial, h);
       }
       break;
-    case EventKind::poll: poll(h); break;
+    case EventKind::poll:
+      poll(h);
+      break;
     case EventKind::report:
       if (guard.backup) {
         guard.last_report = now_;
-        guard.backup->host_report(local(h), {(event.a & 1U) != 0, (event.a & 2U) != 0, event.b, (event.a & 4U) != 0});
+        guard.backup->host_report(local(h),
+                                  {(event.a & 1U) != 0, (event.a & 2U) != 0, event.b, (event.a & 4U) != 0});
       }
       break;
     case EventKind::verdict: {
@@ -194,8 +226,12 @@ void World::handle_guard(const Event& event) {
     case EventKind::output_waiting:
       if (guard.primary) guard.primary->output_waiting(local(h));
       break;
-    case EventKind::sync_pause: sync_pause(h, event.a); break;
-    case EventKind::pause_end: operation_ends(h, event.a); break;
+    case EventKind::sync_pause:
+      sync_pause(h, event.a);
+      break;
+    case EventKind::pause_end:
+      operation_ends(h, event.a);
+      break;
     case EventKind::capture_ready:
       if (guard.primary && guard.primary->session() == event.a) guard.primary->capture_ready(local(h));
       break;
@@ -206,12 +242,17 @@ void World::handle_guard(const Event& event) {
     case EventKind::apply_done:
       if (event.a == guard.image_session) apply_done(h);
       break;
-    case EventKind::activate_done: activate_done(h, event.a); break;
+    case EventKind::activate_done:
+      activate_done(h, event.a);
+      break;
     case EventKind::guest_gone:
       if (guard.primary) guard.primary->guest_gone(local(h), event.a != 0);
       break;
-    case EventKind::operator_call: operator_call(h, event.a != 0); break;
-    default: break;
+    case EventKind::operator_call:
+      operator_call(h, event.a != 0);
+      break;
+    default:
+      break;
   }
   drain(h);
 }
@@ -246,10 +287,16 @@ void World::drain(std::size_t h) {
       break;
     }
   }
-  if (alive()) arm_timer(h);
+  if (!alive()) return;
+  if (guard.leaving) {
+    exit_guard(h);
+  } else {
+    arm_timer(h);
+  }
 }
 
-/// Counts the actions carried out on a host, and crashes it between two of them if that is planned. True: it crashed.
+/// Counts the actions carried out on a host, and crashes it between two of them if that is planned. True: it
+/// crashed.
 bool World::step(std::size_t h) {
   Host& host = hosts_[h];
   if (++host.steps != host.crash_at_step) return false;
@@ -274,14 +321,16 @@ void World::arm_timer(std::size_t h) {
 
 std::string_view to_string(EventKind kind) noexcept {
   constexpr std::string_view names[] = {
-      "timer", "deliver", "dial", "dial_timeout", "poll", "report", "verdict", "output_waiting", "sync_pause",
-      "pause_end", "capture_ready", "apply_done", "activate_done", "stale_result", "operator_call", "guest_gone", "guest_step",
-      "rescue", "start_guard", "reboot", "awake", "report_taken", "pause_check", "fault", "fault_end", "heal", "settle",
-      "failover_due"};
+      "timer",         "deliver",        "dial",          "dial_timeout", "poll",          "report",
+      "verdict",       "output_waiting", "sync_pause",    "pause_end",    "capture_ready", "apply_done",
+      "activate_done", "stale_result",   "operator_call", "guest_gone",   "guest_step",    "rescue",
+      "start_guard",   "reboot",         "awake",         "report_taken", "pause_check",   "fault",
+      "fault_end",     "heal",           "settle",        "failover_due"};
   return names[static_cast<std::size_t>(kind)];
 }
 
-RunResult run_seed(std::uint64_t seed, Scenario scenario, Coverage& coverage, std::vector<std::string>* trace) {
+RunResult run_seed(std::uint64_t seed, Scenario scenario, Coverage& coverage,
+                   std::vector<std::string>* trace) {
   set_assert_handler(throw_violation);
   try {
     World world{seed, scenario, coverage, trace};

@@ -1,7 +1,8 @@
-// One run: two hosts, their guards with the product's engines, the network, the arbiter, faults, and the checks.
+// One run: two hosts, their guards with the product's engines, the network, the arbiter, faults, and the
+// checks.
 //
-// Everything happens in a single queue of events ordered by simulated time; all chance comes from one seed. So a seed
-// names a run, and a failing run can be looked at again, event by event.
+// Everything happens in a single queue of events ordered by simulated time; all chance comes from one seed.
+// So a seed names a run, and a failing run can be looked at again, event by event.
 #pragma once
 
 #include <fmt/format.h>
@@ -30,10 +31,35 @@ enum class Scenario : std::uint8_t {
 
 enum class EventKind : std::uint8_t {
   // bound to a guard: wait while it sleeps, vanish with it
-  timer, deliver, dial, dial_timeout, poll, report, verdict, output_waiting, sync_pause, pause_end, capture_ready,
-  apply_done, activate_done, stale_result, operator_call, guest_gone,
+  timer,
+  deliver,
+  dial,
+  dial_timeout,
+  poll,
+  report,
+  verdict,
+  output_waiting,
+  sync_pause,
+  pause_end,
+  capture_ready,
+  apply_done,
+  activate_done,
+  stale_result,
+  operator_call,
+  guest_gone,
   // of hosts and the world
-  guest_step, rescue, start_guard, reboot, awake, report_taken, pause_check, fault, fault_end, heal, settle, failover_due,
+  guest_step,
+  rescue,
+  start_guard,
+  reboot,
+  awake,
+  report_taken,
+  pause_check,
+  fault,
+  fault_end,
+  heal,
+  settle,
+  failover_due,
 };
 
 struct Event {
@@ -47,10 +73,33 @@ struct Event {
 };
 
 enum class FaultKind : std::uint8_t {
-  link_reset, link_partition, link_one_way, report_outage, guard_sleep, guard_crash, host_crash, guest_crash,
-  arbiter_outage, slow_apply, slow_capture, hang_capture, fail_capture, fail_sync, fail_apply, fail_activation,
-  lose_standby, partition_total, host_freeze, operator_failover, operator_force, unprotect, guest_stop, crash_at_step,
-  checkpoint_now, big_epochs, count_
+  link_reset,
+  link_partition,
+  link_one_way,
+  report_outage,
+  guard_sleep,
+  guard_crash,
+  host_crash,
+  guest_crash,
+  arbiter_outage,
+  slow_apply,
+  slow_capture,
+  hang_capture,
+  fail_capture,
+  fail_sync,
+  fail_apply,
+  fail_activation,
+  lose_standby,
+  partition_total,
+  host_freeze,
+  operator_failover,
+  operator_force,
+  unprotect,
+  guest_stop,
+  crash_at_step,
+  checkpoint_now,
+  big_epochs,
+  count_
 };
 
 struct Packet {
@@ -63,10 +112,10 @@ struct Packet {
 struct Guest {
   bool exists{};
   bool paused{};
-  std::uint64_t pause{};     ///< number of the pause it is in, or was last in
-  std::uint64_t number{};    ///< so that steps of an earlier guest vanish
+  std::uint64_t pause{};   ///< number of the pause it is in, or was last in
+  std::uint64_t number{};  ///< so that steps of an earlier guest vanish
   Snapshot now{};
-  bool hold{};               ///< its output buffer holds
+  bool hold{};  ///< its output buffer holds
   std::deque<Packet> held{};
 };
 
@@ -93,8 +142,8 @@ struct Guard {
   // link
   int connection{-1};
   bool established{};
-  Session session{};         ///< primary: the one begun last
-  bool session_on_link{};    ///< epochs of the session may be sent on this connection
+  Session session{};       ///< primary: the one begun last
+  bool session_on_link{};  ///< epochs of the session may be sent on this connection
   Ns timer_at{};
   // primary
   std::deque<std::pair<Epoch, Snapshot>> kept{};
@@ -106,6 +155,7 @@ struct Guard {
   Session image_session{};
   Snapshot image{};
   bool torn{};
+  bool leaving{};  ///< exits when it has carried out its actions
   Ns last_report{};
 };
 
@@ -257,7 +307,7 @@ class World final {
   std::array<int, 2> blocked_{};         ///< link towards that host
   std::array<int, 2> report_blocked_{};  ///< reports about that host
   std::array<int, 2> arbiter_blocked_{};
-  int link_faults_{};                    ///< under way
+  int link_faults_{};  ///< under way
   int report_faults_{};
   Ns link_fault_ended_{};
 
@@ -269,8 +319,8 @@ class World final {
   // liveness
   Ns heal_at_{};
   bool healed_{};
-  bool stopped_{};                       ///< the guest was shut down: nothing more is expected
-  std::uint64_t faults_{};               ///< so far; an expectation holds only while no further fault comes
+  bool stopped_{};          ///< the guest was shut down: nothing more is expected
+  std::uint64_t faults_{};  ///< so far; an expectation holds only while no further fault comes
   std::size_t failovers_{};
   bool was_protected_{};
   std::optional<Epoch> settled_commit_{};

@@ -36,6 +36,10 @@ void Backup::link_up(Time now) {
     return settle(now);
   }
   if (usable() && unapplied() > 2 * Epoch{config_.max_epochs_in_flight}) {
+    // Refused, yet it is a sign of life.
+    reports_.touch(now);
+    dead_in_time_ = gone_ = operator_asked_ = false;
+    if (claiming_) cancel_claim("the primary is back");
     act(action::DropLink{"the image lags too far behind what is held"});
     return settle(now);
   }

@@ -121,6 +121,8 @@ class Backup final {
   [[nodiscard]] std::expected<void, std::string> operator_failover(Time now, bool force);
   void activated(Time now);
   void activation_failed(Time now, std::string reason);
+  /// New limits from now on; those of failure detection apply from the next link on.
+  void configure(const Config& config) { config_ = config; }
   /// Take this side's part off: the image is discarded.
   void unprotect(Time now);
 

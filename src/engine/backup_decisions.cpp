@@ -143,7 +143,7 @@ void Backup::activate_if_applied() {
   REMUS_ASSERT("S3", claimed_ > generation_, "generations only rise");
   activating_ = true;
   const Generation generation = mutated(Mutation::s3_generation_not_raised) ? generation_ : claimed_;
-  act(action::Activate{generation, *applied_});
+  act(action::Activate{generation, mutated(Mutation::s2_activate_torn) ? *applied_ + 1 : *applied_});
 }
 
 void Backup::activated(Time now) {

@@ -18,6 +18,8 @@ std::string_view to_string(Mutation mutation) noexcept {
       return "s2_alone_without_grant";
     case Mutation::s2_pass_before_confirmed:
       return "s2_pass_before_confirmed";
+    case Mutation::s2_activate_torn:
+      return "s2_activate_torn";
     case Mutation::s3_generation_not_raised:
       return "s3_generation_not_raised";
     case Mutation::s3_fence_ignored:

@@ -38,7 +38,7 @@ class Pacing final {
  private:
   const Config* config_;
   Time resumed_{};
-  Duration last_pause_{};
+  Duration expected_pause_{};  ///< EWMA
   std::optional<Time> waiting_since_{};
   double overhead_{};  ///< EWMA of pause / (pause + run)
 };

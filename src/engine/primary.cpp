@@ -413,7 +413,8 @@ Time Primary::next_deadline() const {
   Time next = next_heartbeat_;
   if (link_) next = std::min(next, detector_.deadline());
   if (wants_session() && !holding_) next = std::min(next, retry_at_);
-  if (capturing_) next = std::min(next, capture_since_ + config_.capture_max);
+  const bool bounded = capturing_ && !mutated(Mutation::s6_hung_capture_kept);
+  if (bounded) next = std::min(next, capture_since_ + config_.capture_max);
   if (wants_capture()) next = std::min(next, capture_due());
   if (const auto due = claim_due()) next = std::min(next, *due);
   return next;

@@ -161,6 +161,8 @@ class Primary final {
   /// Take protection off. Output stays held until the backup cannot activate any more (it confirms, or the
   /// arbiter lets us go alone); then End.
   void unprotect(Time now);
+  /// New pacing and pipeline limits from now on; those of failure detection apply from the next link on.
+  void configure(const Config& config) { config_ = config; }
   /// Commit now instead of at the interval's end (verify, planned switchover).
   void checkpoint_now(Time now);
 
