@@ -10,7 +10,8 @@ void PackingChooser::link_rate(std::uint64_t bytes_per_s) noexcept {
 }
 
 double PackingChooser::cost(const Estimate& estimate) const noexcept {
-  return estimate.ns_per_byte + estimate.ratio * link_ns_per_byte_;
+  const double link_ns = estimate.ratio * link_ns_per_byte_;
+  return std::max(estimate.ns_per_byte, link_ns) + 0.25 * (estimate.ns_per_byte + link_ns);
 }
 
 Packing PackingChooser::best() const noexcept {
@@ -32,12 +33,15 @@ void PackingChooser::measured(Packing packing, std::size_t body_bytes, std::size
                               std::uint64_t ns) noexcept {
   if (packing == Packing::none || body_bytes == 0) return;
   Estimate& estimate = estimates_[std::to_underlying(packing)];
-  // The first measurements count for more than what is typical. A small batch says little: its time is mostly
-  // the packer's set-up.
+  // A small batch says little: its time is mostly the packer's set-up. Nor does one during which we were
+  // preempted.
   const auto body = static_cast<double>(body_bytes);
-  const double weight = std::max(0.25, 1.0 / ++estimate.trials) * std::min(1.0, body / (64.0 * 1024));
+  const double weight = (estimate.trials < 2 ? 0.5 : 0.25) * std::min(1.0, body / (64.0 * 1024));
+  ++estimate.trials;
+  const double ns_per_byte =
+      std::min(static_cast<double>(ns) / body, 4 * std::max(estimate.ns_per_byte, 0.1));
   estimate.ratio += weight * (static_cast<double>(packed_bytes) / body - estimate.ratio);
-  estimate.ns_per_byte += weight * (static_cast<double>(ns) / body - estimate.ns_per_byte);
+  estimate.ns_per_byte += weight * (ns_per_byte - estimate.ns_per_byte);
 }
 
 }  // namespace remus::checkpoint
