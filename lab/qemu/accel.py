@@ -36,10 +36,36 @@ def _kvm_boots_the_guest() -> bool:
         return False
     with tempfile.TemporaryDirectory() as scratch:
         serial = Path(scratch) / "serial"
-        command = [QEMU, "-nodefaults", "-no-user-config", "-display", "none", "-machine", "pc", "-accel", "kvm", "-cpu", "host", "-m", "256"]
-        command += ["-kernel", kernel().image, "-initrd", initramfs(kernel()), "-append", "console=ttyS0 quiet", "-serial", f"file:{serial}"]
+        command = [
+            QEMU,
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-machine",
+            "pc",
+            "-accel",
+            "kvm",
+            "-cpu",
+            "host",
+            "-m",
+            "256",
+        ]
+        command += [
+            "-kernel",
+            kernel().image,
+            "-initrd",
+            initramfs(kernel()),
+            "-append",
+            "console=ttyS0 quiet",
+            "-serial",
+            f"file:{serial}",
+        ]
         process = subprocess.Popen(
-            [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [str(word) for word in command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + TRIAL_S
         try:
@@ -72,7 +98,11 @@ def tcg_shim() -> Path | None:
     if pick_accel() == "kvm" or qemu_version() >= (11, 0):
         return None
     override = os.environ.get("REMUS_LAB_TCG_SHIM")
-    library = Path(override) if override else paths.build() / "lab" / "qemu" / "tcg-shim" / "libremus_tcg_shim.so"
+    library = (
+        Path(override) if override else paths.build() / "lab" / "qemu" / "tcg-shim" / "libremus_tcg_shim.so"
+    )
     if not library.exists():
-        raise LabError(f"{library} is missing: build it (`cmake --build {paths.build()} --target remus_tcg_shim`)")
+        raise LabError(
+            f"{library} is missing: build it (`cmake --build {paths.build()} --target remus_tcg_shim`)"
+        )
     return library

@@ -24,7 +24,12 @@ class ClientProcess:
         self._verdict: dict | None = None
         self._log = open(log, "a", encoding="utf-8")
         self._process = subprocess.Popen(
-            [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._log, text=True, start_new_session=True
+            [str(word) for word in command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            start_new_session=True,
         )
         registry.add_process(self._process.pid)
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -67,7 +72,9 @@ class ClientProcess:
         try:
             self._process.wait(within)
         except subprocess.TimeoutExpired as error:
-            raise LabError(f"client (pid {self.pid}) gave no verdict within {within} s; see {self.log}") from error
+            raise LabError(
+                f"client (pid {self.pid}) gave no verdict within {within} s; see {self.log}"
+            ) from error
         self._reader.join(10)
         if self._verdict is None:
             raise LabError(f"client (pid {self.pid}) ended without a verdict; see {self.log}")

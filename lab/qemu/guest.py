@@ -60,15 +60,38 @@ class GuestSpec:
             "console=ttyS0 quiet loglevel=1 tsc=reliable mitigations=off random.trust_cpu=on panic=-1 "
             f"address={self.address}/{PREFIX_BITS},{LAN_GATEWAY} run={self.run}"
         )
-        words = [accel.QEMU, "-name", self.name, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-        words += ["-machine", self.machine, "-accel", acceleration, "-m", str(self.memory_mib), "-smp", str(self.cpus)]
+        words = [
+            accel.QEMU,
+            "-name",
+            self.name,
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-no-reboot",
+        ]
+        words += [
+            "-machine",
+            self.machine,
+            "-accel",
+            acceleration,
+            "-m",
+            str(self.memory_mib),
+            "-smp",
+            str(self.cpus),
+        ]
         if acceleration == "kvm":
             words += ["-cpu", "host"]
         words += ["-kernel", str(kernel().image), "-initrd", str(initramfs(kernel())), "-append", append]
         words += ["-chardev", f"file,id=serial0,path={self.serial},append=on", "-serial", "chardev:serial0"]
         words += ["-netdev", f"tap,id=net0,ifname={self.tap},script=no,downscript=no,vhost=off"]
         words += ["-device", f"virtio-net-pci,id=nic0,netdev=net0,mac={self.mac}"]
-        words += ["-qmp", f"unix:{self.qmp},server=on,wait=off", "-qmp", f"unix:{self.lab_qmp},server=on,wait=off"]
+        words += [
+            "-qmp",
+            f"unix:{self.qmp},server=on,wait=off",
+            "-qmp",
+            f"unix:{self.lab_qmp},server=on,wait=off",
+        ]
         return [*words, *self.extra]
 
     def environment(self) -> dict[str, str]:
@@ -83,12 +106,22 @@ class Guest:
         self.spec = spec
         self.first_host = host
         self._client = client
-        self.process: HostProcess = host.spawn(spec.command(), name=f"qemu-{spec.name}", env=spec.environment())
+        self._earlier_chars = len(
+            self._serial_of(host)
+        )  # an earlier guest of this name wrote to the same file
+        self.process: HostProcess = host.spawn(
+            spec.command(), name=f"qemu-{spec.name}", env=spec.environment()
+        )
+
+    def _serial_of(self, host: Host) -> str:
+        path = host.directory / "host" / f"{self.spec.name}.serial"
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
 
     def serial(self, host: Host | None = None) -> str:
         """What the guest wrote to its serial console on a host (the one it was started on, unless one is given)."""
-        path = (host or self.first_host).directory / "host" / f"{self.spec.name}.serial"
-        return path.read_text(errors="replace") if path.exists() else ""
+        if host is None or host is self.first_host:
+            return self._serial_of(self.first_host)[self._earlier_chars :]
+        return self._serial_of(host)
 
     def wait_for_boot(self, within: float = 60) -> float:
         """Waits for BOOT-OK on the serial console; returns the seconds it took."""
@@ -96,9 +129,13 @@ class Guest:
         while "BOOT-OK" not in self.serial():
             status = self.process.poll()
             if status is not None:
-                raise LabError(f"QEMU of {self.spec.name} ended with {status}: {self.process.log.read_text(errors='replace')[-1000:]}")
+                raise LabError(
+                    f"QEMU of {self.spec.name} ended with {status}: {self.process.log.read_text(errors='replace')[-1000:]}"
+                )
             if time.monotonic() - start > within:
-                raise LabError(f"guest {self.spec.name} did not boot within {within} s; serial: {self.serial()[-500:]!r}")
+                raise LabError(
+                    f"guest {self.spec.name} did not boot within {within} s; serial: {self.serial()[-500:]!r}"
+                )
             time.sleep(0.02)
         return time.monotonic() - start
 

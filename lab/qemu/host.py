@@ -54,7 +54,16 @@ class HostProcess:
 class Host:
     """One host of a lab. Created switched off: call boot()."""
 
-    def __init__(self, name: str, network: Network, registry: Registry, directory: Path, *, shm_size: str, disk_size: str) -> None:
+    def __init__(
+        self,
+        name: str,
+        network: Network,
+        registry: Registry,
+        directory: Path,
+        *,
+        shm_size: str,
+        disk_size: str,
+    ) -> None:
         self.name = name
         self.addresses = HOSTS[name]
         self.directory = directory
@@ -72,7 +81,12 @@ class Host:
     def _start(self, command: list, what: str) -> subprocess.Popen:
         with open(self.directory / f"{what}.log", "a", encoding="utf-8") as log:
             process = subprocess.Popen(
-                [str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
+                [str(word) for word in command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
             )
         self._registry.add_process(process.pid)
         return process
@@ -83,13 +97,19 @@ class Host:
         if not line:
             process.kill()
             process.wait()
-            raise LabError(f"host {self.name}: its {what} did not start: {(self.directory / f'{what}.log').read_text().strip()}")
+            raise LabError(
+                f"host {self.name}: its {what} did not start: {(self.directory / f'{what}.log').read_text().strip()}"
+            )
         return line
 
     def _write_hosts_file(self) -> None:
         lines = ["127.0.0.1 localhost"]
-        lines += [f"{address.repl} host{name}\n{address.lan} host{name}-lan" for name, address in HOSTS.items()]
-        Path(f"/proc/{self._keeper.pid}/root/etc/hosts").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        lines += [
+            f"{address.repl} host{name}\n{address.lan} host{name}-lan" for name, address in HOSTS.items()
+        ]
+        Path("/proc", str(self._keeper.pid), "root", "etc", "hosts").write_text(
+            "\n".join(lines) + "\n", encoding="utf-8"
+        )
 
     # -- power ---------------------------------------------------------------------------------------------------
 
@@ -109,7 +129,15 @@ class Host:
         if not self._network.hosts[self.name].path.exists():
             self._network.replace_host(self.name)
         netns = self._network.hosts[self.name].path
-        command = [tool("labhost"), "init", self._keeper.pid, netns, self.shm_size, f"host{self.name}", self.directory]
+        command = [
+            tool("labhost"),
+            "init",
+            self._keeper.pid,
+            netns,
+            self.shm_size,
+            f"host{self.name}",
+            self.directory,
+        ]
         self._init = self._start(command, "init")
         self._init_pid = int(self._read_line(self._init, "init"))
         self._registry.add_process(self._init_pid)
@@ -147,13 +175,24 @@ class Host:
     def _exec(self, command: list, pid_fd: int = -1) -> list[str]:
         if not self.is_up:
             raise LabError(f"host {self.name} is down: cannot run {command[0]}")
-        return [str(tool("labhost")), "exec", str(self._init_pid), str(pid_fd), "--", *[str(word) for word in command]]
+        return [
+            str(tool("labhost")),
+            "exec",
+            str(self._init_pid),
+            str(pid_fd),
+            "--",
+            *[str(word) for word in command],
+        ]
 
-    def run(self, command: list, *, timeout: float = 30, check: bool = True, **options) -> subprocess.CompletedProcess:
+    def run(
+        self, command: list, *, timeout: float = 30, check: bool = True, **options
+    ) -> subprocess.CompletedProcess:
         """Runs a command on the host to its end, output as text."""
         return shell.run(self._exec(command), timeout=timeout, check=check, **options)
 
-    def spawn(self, command: list, *, name: str | None = None, env: dict[str, str] | None = None) -> HostProcess:
+    def spawn(
+        self, command: list, *, name: str | None = None, env: dict[str, str] | None = None
+    ) -> HostProcess:
         """Starts a program on the host; its output goes to lab/out/<lab>/<host>/<name>.log."""
         name = name or Path(str(command[0])).name
         log_path = self.directory / f"{name}.log"
@@ -168,7 +207,9 @@ class Host:
             text = pipe.readline().strip()
         if not text:
             wrapper.wait(10)
-            raise LabError(f"host {self.name}: cannot start {name}: {log_path.read_text(errors='replace')[-500:].strip()}")
+            raise LabError(
+                f"host {self.name}: cannot start {name}: {log_path.read_text(errors='replace')[-500:].strip()}"
+            )
         return HostProcess(name, int(text), log_path, wrapper)
 
     def pids(self, name: str | None = None) -> list[int]:

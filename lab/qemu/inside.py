@@ -20,7 +20,9 @@ def connect_in(netns: Path, address: tuple[str, int], timeout: float) -> socket.
             libc = ctypes.CDLL(None, use_errno=True)
             with open(netns, "rb") as handle:
                 if libc.setns(handle.fileno(), CLONE_NEWNET) != 0:
-                    raise OSError(ctypes.get_errno(), f"cannot enter {netns}: {os.strerror(ctypes.get_errno())}")
+                    raise OSError(
+                        ctypes.get_errno(), f"cannot enter {netns}: {os.strerror(ctypes.get_errno())}"
+                    )
             result.append(socket.create_connection(address, timeout))
         except OSError as error:
             result.append(error)
@@ -29,5 +31,7 @@ def connect_in(netns: Path, address: tuple[str, int], timeout: float) -> socket.
     thread.start()
     thread.join()
     if isinstance(result[0], OSError):
-        raise LabError(f"cannot connect to {address[0]}:{address[1]} from {netns.name}: {result[0]}") from result[0]
+        raise LabError(
+            f"cannot connect to {address[0]}:{address[1]} from {netns.name}: {result[0]}"
+        ) from result[0]
     return result[0]

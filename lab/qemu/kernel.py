@@ -29,7 +29,9 @@ class Kernel:
         for path in self.modules.rglob("*.ko*"):
             if wanted.match(path.name):
                 return path
-        raise LabError(f"kernel {self.release} has no module {name} (delete {self.modules.parents[3]} to fetch it anew)")
+        raise LabError(
+            f"kernel {self.release} has no module {name} (delete {self.modules.parents[3]} to fetch it anew)"
+        )
 
 
 def module_bytes(path: Path) -> bytes:
@@ -44,7 +46,9 @@ def module_depends(content: bytes) -> list[str]:
 
 
 def _concrete_package() -> str:
-    output = run(["apt-cache", "depends", "--no-recommends", "--no-suggests", META_PACKAGE], check=False).stdout
+    output = run(
+        ["apt-cache", "depends", "--no-recommends", "--no-suggests", META_PACKAGE], check=False
+    ).stdout
     found = re.search(r"Depends: (linux-image-\S+-cloud-amd64)", output)
     if not found:
         raise LabError(f"apt does not know {META_PACKAGE}: run `apt-get update` (a Debian machine is needed)")
@@ -69,7 +73,11 @@ def kernel() -> Kernel:
     """The newest kernel in the cache, or else the one apt offers, fetched and unpacked."""
     override = os.environ.get("REMUS_LAB_KERNEL")  # an unpacked package's root
     store = paths.cache() / "kernel"
-    unpacked = [Path(override)] if override else sorted(p for p in store.glob("linux-image-*") if (p / "boot").is_dir())
+    unpacked = (
+        [Path(override)]
+        if override
+        else sorted(p for p in store.glob("linux-image-*") if (p / "boot").is_dir())
+    )
     if not unpacked:
         if not shutil.which("apt-get"):
             raise LabError("the guest's kernel comes from Debian's archive by apt-get, which is not here")

@@ -56,13 +56,17 @@ class Lab:
         try:
             self._registry = Registry(self.name)
         except FileExistsError as error:
-            raise LabError(f"a lab named '{self.name}' is up already: choose another name, or take it down") from error
+            raise LabError(
+                f"a lab named '{self.name}' is up already: choose another name, or take it down"
+            ) from error
         try:
             shutil.rmtree(self.directory, ignore_errors=True)
             self.directory.mkdir(parents=True)
             self.network = Network(self.name, self._registry)
             for name in HOSTS:
-                self.hosts[name] = Host(name, self.network, self._registry, self.directory / name, **self._sizes)
+                self.hosts[name] = Host(
+                    name, self.network, self._registry, self.directory / name, **self._sizes
+                )
                 self.hosts[name].boot()
         except BaseException:
             self.down()
@@ -113,7 +117,9 @@ class Lab:
         """Starts (again) the daemon of a host that install_remus has set up."""
         return remus.start_remusd(self.host(on), env)
 
-    def remus(self, on: str, *words: str | float, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess:
+    def remus(
+        self, on: str, *words: str | float, check: bool = True, timeout: float = 60
+    ) -> subprocess.CompletedProcess:
         """Runs a remus command on a host: lab.remus("A", "protect", "web1", ...)."""
         return remus.remus(self.host(on), *words, check=check, timeout=timeout)
 
@@ -133,6 +139,8 @@ class Lab:
         deadline = time.monotonic() + within
         while not client.stats.get("records_in"):
             if not client.running or time.monotonic() > deadline:
-                raise LabError(f"no record came from {guest.spec.name} within {within} s: {client.verdict or client.log.read_text()[-300:]}")
+                raise LabError(
+                    f"no record came from {guest.spec.name} within {within} s: {client.verdict or client.log.read_text()[-300:]}"
+                )
             time.sleep(0.02)
         return client

@@ -23,7 +23,9 @@ from lab.qemu.toolchain import tool
 def has_netem(wires_name: str) -> bool:
     """Whether this kernel has sch_netem (asked once, in the wires namespace, on its loopback)."""
     prefix = ["nsenter", f"--net=/run/netns/{wires_name}", "--"]
-    added = subprocess.run([*prefix, "tc", "qdisc", "add", "dev", "lo", "root", "netem"], capture_output=True, check=False)
+    added = subprocess.run(
+        [*prefix, "tc", "qdisc", "add", "dev", "lo", "root", "netem"], capture_output=True, check=False
+    )
     if added.returncode == 0:
         subprocess.run([*prefix, "tc", "qdisc", "del", "dev", "lo", "root"], capture_output=True, check=False)
     return added.returncode == 0
@@ -32,7 +34,9 @@ def has_netem(wires_name: str) -> bool:
 class Link:
     """One cable of the lab. Created connected, without delay, loss or limit."""
 
-    def __init__(self, name: str, wires: NetNs, registry: Registry, x: tuple[NetNs, str], y: tuple[NetNs, str]) -> None:
+    def __init__(
+        self, name: str, wires: NetNs, registry: Registry, x: tuple[NetNs, str], y: tuple[NetNs, str]
+    ) -> None:
         self.name = name
         self.conditions = Conditions()
         self.is_cut = False
@@ -41,7 +45,10 @@ class Link:
         self._ends = {"x": x, "y": y}
         self._linkd: subprocess.Popen | None = None
         hub = f"{name}.hub"
-        wires.ip(f"link add name {hub} type bridge stp_state 0 forward_delay 0 mcast_snooping 0", f"link set {hub} up")
+        wires.ip(
+            f"link add name {hub} type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
+            f"link set {hub} up",
+        )
         for side in self._ends:
             self.plug(side)
 
@@ -52,7 +59,10 @@ class Link:
         """Makes the veth pair of one side anew (its namespace was just created) and connects it."""
         namespace, interface = self._ends[side]
         port = self.port(side)
-        self._wires.ip(f"link add name {port} type veth peer name {interface} netns {namespace.name}", f"link set {port} up")
+        self._wires.ip(
+            f"link add name {port} type veth peer name {interface} netns {namespace.name}",
+            f"link set {port} up",
+        )
         namespace.ip(f"link set {interface} up")
         if all(self._exists(s) for s in self._ends):
             self._connect()
@@ -101,7 +111,9 @@ class Link:
                 self._wires.run(["bridge", "link", "set", "dev", port, "learning", "off", "flood", "on"])
                 self._wires.run(["tc", "qdisc", "del", "dev", port, "root"], check=False)
                 if not plain:
-                    self._wires.run(["tc", "qdisc", "add", "dev", port, "root", "netem", *self.conditions.netem().split()])
+                    self._wires.run(
+                        ["tc", "qdisc", "add", "dev", port, "root", "netem", *self.conditions.netem().split()]
+                    )
         else:
             self._wires.ip(*[f"link set {port} nomaster" for port in ports])
             self._start_linkd(ports)
@@ -109,7 +121,12 @@ class Link:
     def _start_linkd(self, ports: list[str]) -> None:
         command = [*self._wires.prefix(), str(tool("linkd")), *ports]
         self._linkd = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
         )
         self._registry.add_process(self._linkd.pid)
         self._linkd.stdin.write(self.conditions.linkd())

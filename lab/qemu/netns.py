@@ -40,7 +40,9 @@ class NetNs:
         text = "\n".join(commands) + "\n"
         done = run([*self.prefix(), program, "-batch", "-"], input=text, check=False)
         if check and done.returncode != 0:
-            raise LabError(f"in network namespace {self.name}: {done.stderr.strip()} (commands: {'; '.join(commands)})")
+            raise LabError(
+                f"in network namespace {self.name}: {done.stderr.strip()} (commands: {'; '.join(commands)})"
+            )
         return done.stdout
 
     def run(self, command: list, **options) -> subprocess.CompletedProcess:

@@ -42,7 +42,9 @@ class Network:
         self.wires = NetNs(f"{lab_name}-wires", registry)
         self.client = NetNs(f"{lab_name}-client", registry)
         self.hosts = {name: NetNs(f"{lab_name}-{name}", registry) for name in HOSTS}
-        self.wires.ip("link add name lan type bridge stp_state 0 forward_delay 0 mcast_snooping 0", "link set lan up")
+        self.wires.ip(
+            "link add name lan type bridge stp_state 0 forward_delay 0 mcast_snooping 0", "link set lan up"
+        )
         self.links: dict[str, Link] = {}
         for name, namespace in self.hosts.items():
             self._lan_link(f"lan{name}", namespace, "lan0")

@@ -28,10 +28,19 @@ class Registry:
 
     def __init__(self, name: str) -> None:
         self.path = paths.REGISTRY / f"{name}.json"
-        self._content = {"lab": name, "owner": [os.getpid(), start_time(os.getpid())], "netns": [], "processes": []}
+        self._content = {
+            "lab": name,
+            "owner": [os.getpid(), start_time(os.getpid())],
+            "netns": [],
+            "processes": [],
+        }
         paths.REGISTRY.mkdir(parents=True, exist_ok=True)
-        with open(self.path, "x", encoding="utf-8") as file:
-            json.dump(self._content, file)
+        unfinished = self.path.with_suffix(f".{os.getpid()}")
+        unfinished.write_text(json.dumps(self._content), encoding="utf-8")
+        try:
+            os.link(unfinished, self.path)  # whole from the first moment, and refused if the name is taken
+        finally:
+            unfinished.unlink()
 
     def _write(self) -> None:
         unfinished = self.path.with_suffix(".new")
@@ -68,20 +77,26 @@ def end_process(pid: int, started: int | None) -> None:
 
 def clear(path: Path) -> None:
     """Clears one lab away, from its file."""
-    content = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return  # somebody else cleared it
     for pid, started in reversed(content["processes"]):
         end_process(pid, started)
     for name in content["netns"]:
         if Path("/run/netns", name).exists():
-            run(["ip", "netns", "delete", name])
-    path.unlink()
+            run(["ip", "netns", "delete", name], check=False)
+    path.unlink(missing_ok=True)
 
 
 def all_labs() -> list[tuple[Path, str, bool]]:
     """Every lab on file: (file, name, does its owner live?)."""
     found = []
     for path in sorted(paths.REGISTRY.glob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
         pid, started = content["owner"]
         found.append((path, content["lab"], start_time(pid) == started))
     return found

@@ -20,7 +20,9 @@ def program(name: str) -> Path:
     """A program of the build: remus, remusd, remus-guard."""
     found = [p for p in (paths.build() / "src").rglob(name) if p.is_file() and os.access(p, os.X_OK)]
     if not found:
-        raise LabError(f"{name} is not built in {paths.build()}: cmake --preset test && cmake --build --preset test")
+        raise LabError(
+            f"{name} is not built in {paths.build()}: cmake --preset test && cmake --build --preset test"
+        )
     return found[0]
 
 
@@ -29,7 +31,9 @@ def host_name(name: str) -> str:
     return f"host{name}"
 
 
-def remus(host: Host, *words: str | int | float, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess:
+def remus(
+    host: Host, *words: str | int | float, check: bool = True, timeout: float = 60
+) -> subprocess.CompletedProcess:
     """Runs a remus command on a host."""
     return host.run([program("remus"), *words], check=check, timeout=timeout)
 
@@ -40,7 +44,9 @@ def remus_json(host: Host, *words: str | int | float, timeout: float = 60):
     try:
         return json.loads(output)
     except json.JSONDecodeError as error:
-        raise LabError(f"`remus {' '.join(map(str, words))} --json` said no JSON: {output[:300]!r}") from error
+        raise LabError(
+            f"`remus {' '.join(map(str, words))} --json` said no JSON: {output[:300]!r}"
+        ) from error
 
 
 def enroll(hosts: dict[str, Host]) -> None:
@@ -68,11 +74,22 @@ def issue_certificate(first: Host, authority: str, name: str, onto: Host, *optio
 
 def configure(host: Host, extra: str = "") -> None:
     """Writes /etc/remus/remus.toml: this host, and the other one over both its addresses."""
-    lines = ["[host]", f'name = "{host_name(host.name)}"', "", "[paths]", f"guard = {json.dumps(str(program('remus-guard')))}", ""]
+    lines = [
+        "[host]",
+        f'name = "{host_name(host.name)}"',
+        "",
+        "[paths]",
+        f"guard = {json.dumps(str(program('remus-guard')))}",
+        "",
+    ]
     lines += ["[log]", 'level = "debug"', 'dir = "/run/host"', ""]
     for name, addresses in HOSTS.items():
         if name != host.name:
-            lines += [f"[peers.{host_name(name)}]", f'addresses = ["{addresses.repl}", "{addresses.lan}"]', ""]
+            lines += [
+                f"[peers.{host_name(name)}]",
+                f'addresses = ["{addresses.repl}", "{addresses.lan}"]',
+                "",
+            ]
     host.write(CONFIG, "\n".join(lines) + extra)
 
 
@@ -88,7 +105,9 @@ def start_remusd(host: Host, env: dict[str, str] | None = None, within: float = 
     deadline = time.monotonic() + within
     while remus(host, "status", "--json", check=False).returncode != 0:
         if daemon.poll() is not None:
-            raise LabError(f"remusd on host {host.name} ended with {daemon.poll()}: {daemon.log.read_text(errors='replace')[-1500:]}")
+            raise LabError(
+                f"remusd on host {host.name} ended with {daemon.poll()}: {daemon.log.read_text(errors='replace')[-1500:]}"
+            )
         if time.monotonic() > deadline:
             raise LabError(f"remusd on host {host.name} does not answer after {within} s; see {daemon.log}")
         time.sleep(0.05)

@@ -65,9 +65,21 @@ class Server:
                 "repl": host.addresses.repl,
                 "processes": [f"{pid} {name}" for pid, name in host.processes().items()],
             }
-        links = {name: {"cut": link.is_cut, **link.conditions.__dict__} for name, link in lab.network.links.items()}
-        guests = {name: {"address": guest.spec.address, "first_host": guest.first_host.name} for name, guest in self._guests.items()}
-        return {"lab": lab.name, "logs": str(lab.directory), "accel": pick_accel(), "hosts": hosts, "links": links, "guests": guests}
+        links = {
+            name: {"cut": link.is_cut, **link.conditions.__dict__} for name, link in lab.network.links.items()
+        }
+        guests = {
+            name: {"address": guest.spec.address, "first_host": guest.first_host.name}
+            for name, guest in self._guests.items()
+        }
+        return {
+            "lab": lab.name,
+            "logs": str(lab.directory),
+            "accel": pick_accel(),
+            "hosts": hosts,
+            "links": links,
+            "guests": guests,
+        }
 
     def _do_guest(self, on: str, **fields) -> str:
         spec = GuestSpec(**fields)

@@ -43,7 +43,12 @@ def missing_requirement() -> str | None:
             return f"{program} is not installed: run ./install-dependencies.sh"
     if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
         return "/dev/net/tun cannot be opened: the kernel lacks tun, or this container hides it"
-    made = subprocess.run(["unshare", "--net", "--pid", "--mount", "--fork", "true"], capture_output=True, text=True, check=False)
+    made = subprocess.run(
+        ["unshare", "--net", "--pid", "--mount", "--fork", "true"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if made.returncode != 0:
         return f"namespaces cannot be made here: {made.stderr.strip()}"
     return None
@@ -75,5 +80,10 @@ def pytest_runtest_makereport(item: pytest.Item, call):
     if report.failed and isinstance(used, Lab):
         target = ARTEFACTS / re.sub(r"[^\w.-]+", "_", item.nodeid.rpartition("/")[2])
         shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(used.directory, target, ignore=shutil.ignore_patterns("disk", "*.qmp"), ignore_dangling_symlinks=True)
+        shutil.copytree(
+            used.directory,
+            target,
+            ignore=shutil.ignore_patterns("disk", "*.qmp"),
+            ignore_dangling_symlinks=True,
+        )
         report.sections.append(("artefacts", f"logs of every process: {target}"))

@@ -13,7 +13,9 @@ BOOT_ID = 7
 
 def from_guest(sequence, *, uptime_us=None, taken=0, taken_crc=0, faults=0, boot_id=BOOT_ID, length=300):
     uptime_us = sequence * 1000 if uptime_us is None else uptime_us
-    covered = HEADER.pack(MAGIC, length, sequence, boot_id, uptime_us, taken, taken_crc, faults) + payload(sequence, length)
+    covered = HEADER.pack(MAGIC, length, sequence, boot_id, uptime_us, taken, taken_crc, faults) + payload(
+        sequence, length
+    )
     return covered + struct.pack("<I", zlib.crc32(covered))
 
 
@@ -86,7 +88,9 @@ def test_other_bytes_at_the_guest_are_found():
 
 
 def test_the_guests_own_complaint_is_heard():
-    assert judge(from_guest(0, faults=2)).faults() == ["2 records lost, duplicated or changed on the way to the guest (the guest says)"]
+    assert judge(from_guest(0, faults=2)).faults() == [
+        "2 records lost, duplicated or changed on the way to the guest (the guest says)"
+    ]
 
 
 def test_the_longest_stall_and_its_time_are_kept():

@@ -132,7 +132,11 @@ def test_workloads_run_and_stop(lab, guest):
         eventually(lambda name=name, before=before: guest.stat(name) > before, 60, what=f"{name} goes on")
     guest.stop(*[workload.partition(":")[0] for workload in workloads])
     names = "|".join(workload.partition(":")[0] for workload in workloads)
-    eventually(lambda: not guest.shell(f"ps -o stat,comm | grep -v ^Z | grep -E '{names}'", check=False), 20, what="workloads end")
+    eventually(
+        lambda: not guest.shell(f"ps -o stat,comm | grep -v ^Z | grep -E '{names}'", check=False),
+        20,
+        what="workloads end",
+    )
 
 
 def test_killing_all_processes_lets_the_kernel_close_connections(lab):
@@ -190,7 +194,13 @@ def test_power_cut_ends_a_host_and_nothing_else(lab, guest):
 
 def traces(name: str) -> list[str]:
     """What is left of a lab on this machine: namespaces, mounts, processes."""
-    found = [line for line in subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout.splitlines() if name in line]
+    found = [
+        line
+        for line in subprocess.run(
+            ["ip", "netns", "list"], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        if name in line
+    ]
     found += [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if name in line]
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -214,13 +224,17 @@ def test_nothing_is_left_after_down(machine):
     assert traces(lab.name) == []
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
     assert lab.name not in [name for _, name, _ in all_labs()]
-    assert subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout == before
+    assert (
+        subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout == before
+    )
 
 
 def test_a_crashed_lab_is_cleared_away_by_the_next(machine):
     name = f"t-crash-{os.getpid()}"
     script = f"import os, signal\nfrom lab.qemu import Lab\nlab = Lab({name!r})\nlab.up()\nlab.host('A').spawn(['sleep', '600'])\nos.kill(os.getpid(), signal.SIGKILL)\n"
-    crashed = subprocess.run(["/usr/bin/python3", "-c", script], cwd=Path(__file__).parents[2], timeout=60, check=False)
+    crashed = subprocess.run(
+        ["/usr/bin/python3", "-c", script], cwd=Path(__file__).parents[2], timeout=60, check=False
+    )
     assert crashed.returncode == -signal.SIGKILL
     assert traces(name)
     assert name in clear_orphans()

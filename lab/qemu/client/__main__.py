@@ -13,7 +13,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="client", description=__doc__)
     modes = parser.add_subparsers(dest="mode", required=True)
     for module in (stream, latency, udp):
-        mode = modes.add_parser(module.__name__.rpartition(".")[2], description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        mode = modes.add_parser(
+            module.__name__.rpartition(".")[2],
+            description=module.__doc__,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
         module.add_arguments(mode)
         mode.set_defaults(main=module.main)
     arguments = parser.parse_args()

@@ -14,7 +14,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("address", help="the guest's address")
     parser.add_argument("--port", type=int, default=7007)
     parser.add_argument("--bytes", type=int, default=64, help="bytes of a request (default %(default)s)")
-    parser.add_argument("--pause", type=float, default=0.005, help="seconds between an answer and the next request (default %(default)s)")
+    parser.add_argument(
+        "--pause",
+        type=float,
+        default=0.005,
+        help="seconds between an answer and the next request (default %(default)s)",
+    )
     parser.add_argument("--requests", type=int, default=500, help="how many (default %(default)s)")
     parser.add_argument("--samples", action="store_true", help="print every latency too (samples_ms)")
 

@@ -95,7 +95,10 @@ class Ledger:
             (self.lost, "records lost on the way to the client"),
             (self.duplicated, "records duplicated on the way to the client"),
             (self.changed, "records changed on the way to the client"),
-            (self.guest_faults, "records lost, duplicated or changed on the way to the guest (the guest says)"),
+            (
+                self.guest_faults,
+                "records lost, duplicated or changed on the way to the guest (the guest says)",
+            ),
             (self.guest_crc_wrong, "acknowledgements for other bytes than were sent"),
             (self.restarted, "restarts of the guest"),
             (self.went_back, "steps of the guest behind what the client had seen"),

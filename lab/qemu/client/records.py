@@ -51,7 +51,9 @@ class Parser:
         self._pending += data
         records = []
         while len(self._pending) >= HEADER.size:
-            magic, length, sequence, boot_id, uptime_us, taken, taken_crc, faults = HEADER.unpack_from(self._pending)
+            magic, length, sequence, boot_id, uptime_us, taken, taken_crc, faults = HEADER.unpack_from(
+                self._pending
+            )
             if magic != MAGIC or length > PAYLOAD_MAX_BYTES:
                 raise FramingLost(f"not a record: {bytes(self._pending[:16]).hex()}")
             covered = HEADER.size + length
@@ -60,6 +62,8 @@ class Parser:
             body = bytes(self._pending[:covered])
             (crc,) = struct.unpack_from("<I", self._pending, covered)
             intact = zlib.crc32(body) == crc and body[HEADER.size :] == payload(sequence, length)
-            records.append(Record(sequence, boot_id, uptime_us, taken, taken_crc, faults, intact, covered + 4))
+            records.append(
+                Record(sequence, boot_id, uptime_us, taken, taken_crc, faults, intact, covered + 4)
+            )
             del self._pending[: covered + 4]
         return records

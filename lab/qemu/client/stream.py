@@ -24,11 +24,22 @@ OUT_BYTES_MAX = 1 << 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("address", help="the guest's address")
     parser.add_argument("--port", type=int, default=7000)
-    parser.add_argument("--interval", type=float, default=0.005, help="seconds between records, either way (default %(default)s; 0: flood)")
-    parser.add_argument("--payload", type=int, default=512, help="payload bytes a record (default %(default)s)")
+    parser.add_argument(
+        "--interval",
+        type=float,
+        default=0.005,
+        help="seconds between records, either way (default %(default)s; 0: flood)",
+    )
+    parser.add_argument(
+        "--payload", type=int, default=512, help="payload bytes a record (default %(default)s)"
+    )
     parser.add_argument("--duration", type=float, default=0, help="seconds (default: until a signal)")
-    parser.add_argument("--report", type=float, default=0.2, help="seconds between stats lines (default %(default)s)")
-    parser.add_argument("--patience", type=float, default=30, help="longest silence borne, seconds (default %(default)s)")
+    parser.add_argument(
+        "--report", type=float, default=0.2, help="seconds between stats lines (default %(default)s)"
+    )
+    parser.add_argument(
+        "--patience", type=float, default=30, help="longest silence borne, seconds (default %(default)s)"
+    )
 
 
 class Session:
@@ -106,7 +117,9 @@ class Session:
         ledger = self.ledger
         trips = list(ledger.round_trips_s)
         silent = now - ledger.last_in
-        outage, at = (silent, ledger.last_in) if silent > ledger.outage_s else (ledger.outage_s, ledger.outage_at)
+        outage, at = (
+            (silent, ledger.last_in) if silent > ledger.outage_s else (ledger.outage_s, ledger.outage_at)
+        )
         return {
             "time": round(now, 3),
             "seconds": round(now - self.start, 3),

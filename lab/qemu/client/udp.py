@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", choices=["receive", "send"])
     parser.add_argument("address", nargs="?", help="the guest's address (send)")
     parser.add_argument("--port", type=int, default=7009)
-    parser.add_argument("--rate", type=float, default=1000, help="datagrams a second (send; default %(default)s)")
+    parser.add_argument(
+        "--rate", type=float, default=1000, help="datagrams a second (send; default %(default)s)"
+    )
     parser.add_argument("--duration", type=float, default=0, help="seconds (default: until a signal)")
 
 
@@ -53,7 +55,16 @@ def _receive(arguments: argparse.Namespace, stopping: list[bool]) -> int:
         lowest = sequence if lowest is None else min(lowest, sequence)
     lost = highest - lowest + 1 - len(seen) if seen else 0
     reasons = [] if seen else ["no datagram came"]
-    say("verdict", ok=bool(seen), reasons=reasons, received=len(seen), lost=lost, late=late, duplicated=duplicated, longest_gap_ms=milliseconds(gap))
+    say(
+        "verdict",
+        ok=bool(seen),
+        reasons=reasons,
+        received=len(seen),
+        lost=lost,
+        late=late,
+        duplicated=duplicated,
+        longest_gap_ms=milliseconds(gap),
+    )
     return 0 if seen else 1
 
 

@@ -85,6 +85,10 @@ static _Noreturn void keeper(const char* dir, const char* disk_size) {
   char options[64];
   if (unshare(CLONE_NEWNS) != 0) fail("cannot create a mount namespace (root needed)");
   private_mounts();
+  // Copies of these mounts would keep network namespaces alive after their removal, sockets of dead hosts
+  // included.
+  while (umount2("/run/netns", MNT_DETACH) == 0) {
+  }
   const int artefacts = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (artefacts < 0) fail("cannot open %s", dir);
   const char* disk = path_of(dir, "disk");

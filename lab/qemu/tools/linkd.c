@@ -98,7 +98,8 @@ static void take_frames(struct direction* d) {
     const ssize_t got = recv(d->from, buffer, sizeof buffer, 0);
     if (got < 0) return;  // EAGAIN; ENETDOWN where the interface is down for now
     const size_t length = (size_t)got;
-    if (is_lost(buffer, length) || d->count == QUEUE_FRAMES_MAX || d->bytes + length > settings.queue_bytes) continue;
+    if (is_lost(buffer, length) || d->count == QUEUE_FRAMES_MAX || d->bytes + length > settings.queue_bytes)
+      continue;
     const uint64_t now = now_ns();
     const uint64_t start = d->wire_free_ns > now ? d->wire_free_ns : now;
     d->wire_free_ns = start + (settings.rate_kbit ? length * 8U * 1000000U / settings.rate_kbit : 0);
