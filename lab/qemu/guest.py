@@ -170,7 +170,10 @@ class Guest:
 
     def stat(self, name: str) -> int:
         """A counter a program of the guest shows: 'cpu', 'dirty', 'kv', 'text', 'counter', ..."""
-        return int(self.shell(f"cat /run/stat/{name}"))
+        text = self.shell(f"cat /run/stat/{name}").strip()
+        if not text.isdigit():
+            raise LabError(f"guest {self.spec.name} shows no count '{name}' yet")
+        return int(text)
 
 
 def _read_all(connection: socket.socket, timeout: float) -> bytes:

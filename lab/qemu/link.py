@@ -64,8 +64,7 @@ class Link:
             f"link set {port} up",
         )
         namespace.ip(f"link set {interface} up")
-        if all(self._exists(s) for s in self._ends):
-            self._connect()
+        self._connect()
 
     def unplug(self, side: str) -> None:
         """Removes one side's veth pair now; the kernel would do so late, after the namespace's removal."""
@@ -100,8 +99,8 @@ class Link:
 
     def _connect(self) -> None:
         self._stop_linkd()
-        if self.is_cut:
-            return
+        if self.is_cut or not all(self._exists(side) for side in self._ends):
+            return  # the end of a host that is off: plug() connects it when it boots
         plain = self.conditions == Conditions()
         ports = [self.port(side) for side in self._ends]
         if plain or has_netem(self._wires.name):
