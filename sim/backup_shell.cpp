@@ -138,7 +138,10 @@ void World::ask_arbiter(std::size_t h, Generation generation, bool activate) {
   if (arbiter_blocked_[h] == 0) {
     answer = arbiter_.claim(h, generation, activate);
     if (arbiter_.exclusive() && !healed_ && rng_.chance(30)) {
-      if (answer == engine::Verdict::granted) coverage_.hit(Probe::grant_answer_lost);
+      if (answer == engine::Verdict::granted) {
+        coverage_.hit(Probe::grant_answer_lost);
+        grant_lost_ = true;
+      }
       answer = engine::Verdict::unavailable;
     }
   }

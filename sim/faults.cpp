@@ -311,7 +311,7 @@ void World::expect_failover(std::size_t dead) {
   const std::size_t h = 1 - dead;
   const Guard& guard = hosts_[h].guard;
   const Guard& lost = hosts_[dead].guard;
-  if (arbiter_.kind() == ArbiterKind::manual || truth_.loss_accepted() || stopped_) return;
+  if (arbiter_.kind() == ArbiterKind::manual || truth_.loss_accepted() || stopped_ || grant_lost_) return;
   if (!link_healthy() || link_faults_ > 0 || arbiter_blocked_[h] > 0 || !guard.backup || !lost.primary)
     return;
   if (guard.backup->state() != engine::BackupState::standby ||

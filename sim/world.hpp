@@ -321,6 +321,7 @@ class World final {
   bool healed_{};
   bool stopped_{};          ///< the guest was shut down: nothing more is expected
   std::uint64_t faults_{};  ///< so far; an expectation holds only while no further fault comes
+  bool grant_lost_{};  ///< the arbiter granted, and its answer was lost (docs/engine.md, "Open")
   std::size_t failovers_{};
   bool was_protected_{};
   std::optional<Epoch> settled_commit_{};

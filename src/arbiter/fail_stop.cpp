@@ -2,9 +2,15 @@
 
 #include <utility>
 
+#include "base/assert.hpp"
+
 namespace remus::arbiter {
 
-void FailStop::claim(Claim /*claim*/, std::function<void(Verdict)> answer) {
+FailStopArbiter::FailStopArbiter(Post post) : post_{std::move(post)} {
+  REMUS_ASSERT("pre", post_ != nullptr, "an arbiter needs a way to answer later");
+}
+
+void FailStopArbiter::claim(Claim, std::function<void(Verdict)> answer) {
   post_([answer = std::move(answer)] { answer(Verdict::granted); });
 }
 

@@ -1,8 +1,10 @@
-// No arbiter: whoever asks is granted.
+// "A host that is silent on every path is dead." Grants at once, to whoever asks.
 //
-// Right only as long as a host that is silent on every path is dead (fail-stop). The engine adds what can be had without a
-// third party: host reports, and the backup's lease. A failure that cuts every path between two living hosts makes both run the
-// guest; `remus status` and `doctor` say so wherever this is in use.
+// This arbiter decides nothing: it is the statement that hosts fail by stopping and that not every path
+// between them fails while both live. Where that is not true (one switch between the hosts, a partition that
+// cuts link and host reports alike), BOTH hosts may run the guest. The engine adds leases and host reports to
+// make this rare; only an exclusive arbiter makes it impossible. `remus status` and `remus doctor` say so
+// wherever it is in use.
 #pragma once
 
 #include <functional>
@@ -11,11 +13,12 @@
 
 namespace remus::arbiter {
 
-class FailStop final : public Arbiter {
+/// Runs a function later, on the guard's main thread: an answer is never given from within claim().
+using Post = std::function<void(std::function<void()>)>;
+
+class FailStopArbiter final : public Arbiter {
  public:
-  /// Runs a job later on the guard's main thread.
-  using Post = std::function<void(std::function<void()>)>;
-  explicit FailStop(Post post) : post_{std::move(post)} {}
+  explicit FailStopArbiter(Post post);
 
   void claim(Claim claim, std::function<void(Verdict)> answer) override;
   [[nodiscard]] bool exclusive() const noexcept override { return false; }

@@ -1,30 +1,34 @@
-// The operator is the arbiter: a backup activates only on his word (`remus failover`), so a primary may go on alone whenever it
-// has to.
+// A person decides about activation; a primary without a backup goes on by itself.
+//
+//   silence ─▶ claim(activate) ─▶ unavailable, unavailable, ...   (the engine asks again)
+//   operator: "that host is dead" ─▶ approve() ─▶ the next claim(activate) is granted, once
+//
+// Not exclusive: the operator's word stands for the fencing of the other host.
 #pragma once
 
 #include <functional>
 
 #include "arbiter/arbiter.hpp"
+#include "arbiter/fail_stop.hpp"
 
 namespace remus::arbiter {
 
-class Manual final : public Arbiter {
+class ManualArbiter final : public Arbiter {
  public:
-  /// Runs a job later on the guard's main thread.
-  using Post = std::function<void(std::function<void()>)>;
-  explicit Manual(Post post) : post_{std::move(post)} {}
+  explicit ManualArbiter(Post post);
 
-  /// activate: `unavailable` (the backup keeps waiting) until approve(); one approval grants one activation.
   void claim(Claim claim, std::function<void(Verdict)> answer) override;
+  /// The operator asked for a failover: the next activation is granted. Call before
+  /// Backup::operator_failover().
+  void approve() noexcept { approved_ = true; }
+  /// The failover was refused or is not wanted any more.
+  void withdraw() noexcept { approved_ = false; }
   [[nodiscard]] bool exclusive() const noexcept override { return false; }
   [[nodiscard]] std::string_view name() const noexcept override { return "manual"; }
 
-  /// The operator says that the backup shall activate.
-  void approve() noexcept { approved_ = true; }
-
  private:
   Post post_;
-  bool approved_{false};
+  bool approved_{};
 };
 
 }  // namespace remus::arbiter
