@@ -11,6 +11,7 @@
 #include <iterator>
 #include <memory>
 #include <sstream>
+#include <system_error>
 
 #include "base/units.hpp"
 #include "guard/strict_json.hpp"
@@ -186,6 +187,17 @@ Status read_root(const json& root, const Where& where, Config& config) {
   return {};
 }
 
+/// Where this installation put the guard: beside us, whatever the prefix.
+std::filesystem::path installed_guard() {
+  std::error_code code;
+  const auto self = std::filesystem::read_symlink("/proc/self/exe", code);
+  if (!code) {
+    auto beside = (self.parent_path().parent_path() / "libexec/remus/remus-guard").lexically_normal();
+    if (std::filesystem::exists(beside, code)) return beside;
+  }
+  return "/usr/libexec/remus/remus-guard";
+}
+
 std::string kernel_host_name() {
   std::array<char, 256> buffer{};
   if (::gethostname(buffer.data(), buffer.size() - 1) != 0) return "localhost";
@@ -223,6 +235,7 @@ Result<Config> parse_config(std::string_view text, const std::string& name) {
   if (auto status = read_root(root, Where{"", locate}, config); !status)
     return std::unexpected(status.error());
   if (config.host.empty()) config.host = kernel_host_name();
+  if (config.guard_binary.empty()) config.guard_binary = installed_guard();
   if (config.peers.contains(config.host))
     return fail(Errc::invalid,
                 fmt::format("{}: peers.{}: a host is not its own peer",
