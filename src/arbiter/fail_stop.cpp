@@ -6,11 +6,11 @@
 
 namespace remus::arbiter {
 
-FailStopArbiter::FailStopArbiter(Post post) : post_{std::move(post)} {
+FailStop::FailStop(Post post) : post_{std::move(post)} {
   REMUS_ASSERT("pre", post_ != nullptr, "an arbiter needs a way to answer later");
 }
 
-void FailStopArbiter::claim(Claim, std::function<void(Verdict)> answer) {
+void FailStop::claim(Claim, std::function<void(Verdict)> answer) {
   post_([answer = std::move(answer)] { answer(Verdict::granted); });
 }
 

@@ -16,9 +16,9 @@ namespace remus::arbiter {
 /// Runs a function later, on the guard's main thread: an answer is never given from within claim().
 using Post = std::function<void(std::function<void()>)>;
 
-class FailStopArbiter final : public Arbiter {
+class FailStop final : public Arbiter {
  public:
-  explicit FailStopArbiter(Post post);
+  explicit FailStop(Post post);
 
   void claim(Claim claim, std::function<void(Verdict)> answer) override;
   [[nodiscard]] bool exclusive() const noexcept override { return false; }

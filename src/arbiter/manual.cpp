@@ -6,11 +6,11 @@
 
 namespace remus::arbiter {
 
-ManualArbiter::ManualArbiter(Post post) : post_{std::move(post)} {
+Manual::Manual(Post post) : post_{std::move(post)} {
   REMUS_ASSERT("pre", post_ != nullptr, "an arbiter needs a way to answer later");
 }
 
-void ManualArbiter::claim(Claim claim, std::function<void(Verdict)> answer) {
+void Manual::claim(Claim claim, std::function<void(Verdict)> answer) {
   const bool granted = claim.purpose == Purpose::go_alone || std::exchange(approved_, false);
   const Verdict verdict = granted ? Verdict::granted : Verdict::unavailable;
   post_([answer = std::move(answer), verdict] { answer(verdict); });

@@ -13,9 +13,9 @@
 
 namespace remus::arbiter {
 
-class ManualArbiter final : public Arbiter {
+class Manual final : public Arbiter {
  public:
-  explicit ManualArbiter(Post post);
+  explicit Manual(Post post);
 
   void claim(Claim claim, std::function<void(Verdict)> answer) override;
   /// The operator asked for a failover: the next activation is granted. Call before

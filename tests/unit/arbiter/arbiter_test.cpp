@@ -30,7 +30,7 @@ class ArbiterTest : public testing::Test {
 };
 
 TEST_F(ArbiterTest, FailStopGrantsEverythingLater) {
-  FailStopArbiter arbiter{post()};
+  FailStop arbiter{post()};
   EXPECT_EQ(ask(arbiter, Purpose::activate), Verdict::granted);
   EXPECT_EQ(ask(arbiter, Purpose::go_alone), Verdict::granted);
   EXPECT_FALSE(arbiter.exclusive());
@@ -38,7 +38,7 @@ TEST_F(ArbiterTest, FailStopGrantsEverythingLater) {
 }
 
 TEST_F(ArbiterTest, ManualWaitsForApprovalAndSpendsIt) {
-  ManualArbiter arbiter{post()};
+  Manual arbiter{post()};
   EXPECT_EQ(ask(arbiter, Purpose::activate), Verdict::unavailable);
   arbiter.approve();
   EXPECT_EQ(ask(arbiter, Purpose::activate), Verdict::granted);
@@ -46,7 +46,7 @@ TEST_F(ArbiterTest, ManualWaitsForApprovalAndSpendsIt) {
 }
 
 TEST_F(ArbiterTest, ManualLetsThePrimaryGoAlone) {
-  ManualArbiter arbiter{post()};
+  Manual arbiter{post()};
   EXPECT_EQ(ask(arbiter, Purpose::go_alone), Verdict::granted);
   arbiter.approve();
   EXPECT_EQ(ask(arbiter, Purpose::go_alone), Verdict::granted);
@@ -54,7 +54,7 @@ TEST_F(ArbiterTest, ManualLetsThePrimaryGoAlone) {
 }
 
 TEST_F(ArbiterTest, ManualApprovalCanBeWithdrawn) {
-  ManualArbiter arbiter{post()};
+  Manual arbiter{post()};
   arbiter.approve();
   arbiter.withdraw();
   EXPECT_EQ(ask(arbiter, Purpose::activate), Verdict::unavailable);
