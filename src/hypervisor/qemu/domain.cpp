@@ -15,6 +15,7 @@
 #include "hypervisor/qemu/guest_memory.hpp"
 #include "hypervisor/qemu/inspect.hpp"
 #include "hypervisor/qemu/migration_control.hpp"
+#include "hypervisor/qemu/standby_host.hpp"
 #include "hypervisor/qemu/stream_parser.hpp"
 
 namespace remus::hypervisor::qemu {
@@ -37,7 +38,8 @@ std::uint64_t us_since(Clock::time_point start, Clock::time_point end) {
 
 class Source final : public QemuDomain {
  public:
-  Source(std::shared_ptr<Qmp> qmp, AttachOptions options, GuestFacts facts, GuestMemory memory, Fd process)
+  Source(std::shared_ptr<Qmp> qmp, AttachOptions options, GuestFacts facts, const nlohmann::json& files,
+         GuestMemory memory, Fd process)
       : qmp_{std::move(qmp)},
         options_{options},
         facts_{std::move(facts)},
@@ -45,6 +47,7 @@ class Source final : public QemuDomain {
         process_{std::move(process)},
         control_{*qmp_} {
     description_ = {"qemu", facts_.version.text(), facts_.memory_bytes, to_json(facts_)};
+    description_.details["files"] = files;
   }
 
   ~Source() override {
@@ -260,16 +263,16 @@ Result<std::unique_ptr<QemuDomain>> attach_qemu(std::shared_ptr<Qmp> qmp, Attach
   std::vector<std::string> reasons = objections(*facts);
   StandbyPaths paths;
   for (const auto& net : facts->netdevs) paths.taps[net.id] = "tap";
-  for (auto& objection : derive_command_line(*facts, paths).objections)
-    reasons.push_back(std::move(objection));
+  DerivedCommandLine line = derive_command_line(*facts, paths);
+  for (auto& objection : line.objections) reasons.push_back(std::move(objection));
   if (!reasons.empty())
     return fail(Errc::refused, fmt::format("this guest cannot be protected: {}", fmt::join(reasons, "; ")));
   Fd process{static_cast<int>(::syscall(SYS_pidfd_open, facts->pid, 0))};
   if (!process) return fail_errno(errno, fmt::format("cannot watch QEMU's process {}", facts->pid));
   auto memory = GuestMemory::locate(*qmp, *facts);
   if (!memory) return std::unexpected(memory.error());
-  return std::make_unique<Source>(std::move(qmp), options, std::move(*facts), std::move(*memory),
-                                  std::move(process));
+  return std::make_unique<Source>(std::move(qmp), options, std::move(*facts), describe_files(line.files),
+                                  std::move(*memory), std::move(process));
 }
 
 }  // namespace remus::hypervisor::qemu

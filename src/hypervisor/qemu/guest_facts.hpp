@@ -48,6 +48,7 @@ struct GuestFacts {
   std::vector<std::string> migration_blockers{};
   std::vector<std::string> capabilities{};  ///< migration capabilities this QEMU knows
   bool kvm{};
+  bool tcg_shim{};  ///< QEMU was started with the lab's help for TCG (lab/qemu/tcg-shim)
   std::uint64_t memory_bytes{};
   std::uint64_t hotplugged_bytes{};
   std::vector<MemoryBackend> memory{};

@@ -155,6 +155,7 @@ class Inspector final {
     facts_.argv = std::move(found->argv);
     facts_.binary = std::move(found->binary);
     facts_.directory = std::move(found->directory);
+    facts_.tcg_shim = maps_library(facts_.pid, "libremus_tcg_shim");
     for (auto& net : facts_.netdevs) {
       if (net.type != "tap") continue;
       if (net.ifname.empty()) net.ifname = tap_of(net.id);

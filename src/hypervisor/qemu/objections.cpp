@@ -135,6 +135,11 @@ std::vector<std::string> objections(const GuestFacts& facts) {
                               facts.version.text()));
   if (!facts.version.at_least(5, 2))
     out.push_back(fmt::format("QEMU {} is too old: 5.2 is the oldest supported", facts.version.text()));
+  if (!facts.kvm && !facts.tcg_shim && !facts.version.at_least(11))
+    out.push_back(fmt::format(
+        "the guest is emulated (TCG), which QEMU {} cannot checkpoint: it deadlocks and loses dirty "
+        "pages; use KVM, or QEMU 11",
+        facts.version.text()));
   device_objections(facts, out);
   if (facts.hotplugged_bytes != 0)
     out.emplace_back("memory was plugged into the running guest: not supported");

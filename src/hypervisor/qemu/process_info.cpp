@@ -32,6 +32,14 @@ Result<ProcessInfo> read_process(pid_t pid) {
   return info;
 }
 
+bool maps_library(pid_t pid, std::string_view name) {
+  std::ifstream file{fmt::format("/proc/{}/maps", pid)};
+  const std::string wanted = fmt::format("/{}", name);
+  for (std::string line; std::getline(file, line);)
+    if (line.find(wanted) != std::string::npos) return true;
+  return false;
+}
+
 std::uint64_t start_time_of(pid_t pid) {
   std::ifstream file{fmt::format("/proc/{}/stat", pid)};
   std::string line;

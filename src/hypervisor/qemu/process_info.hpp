@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.hpp"
@@ -18,6 +19,9 @@ struct ProcessInfo {
 };
 /// Errors: not_found, io.
 Result<ProcessInfo> read_process(pid_t pid);
+
+/// Whether the process has loaded a library whose file name begins so.
+[[nodiscard]] bool maps_library(pid_t pid, std::string_view name);
 
 /// When the process started, in clock ticks since boot: with the pid it names one process for good. 0 if
 /// gone.
