@@ -68,8 +68,13 @@ def lab(machine, request: pytest.FixtureRequest):
     """One lab for a module's tests: network and both hosts up, no guest, no remusd."""
     with Lab(f"t-{request.module.__name__.removeprefix('test_')[:16]}-{os.getpid()}") as made:
         yield made
-    if not request.session.testsfailed:
-        shutil.rmtree(made.directory, ignore_errors=True)
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Logs of labs are of use only when something failed."""
+    if exitstatus == 0:
+        for directory in paths.OUT.glob(f"t-*-{os.getpid()}"):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.hookimpl(hookwrapper=True)
