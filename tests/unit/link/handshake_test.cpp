@@ -50,6 +50,12 @@ class Handshake : public test::LinkTest {
     context.use_private_key_file((dir() / pki / "host.key").string(), boost::asio::ssl::context::pem);
     return context;
   }
+  /// Begins one and does not care how it ends. The stream lives as long as its operation.
+  static void begin_handshake(tcp::socket socket, boost::asio::ssl::context& context,
+                              boost::asio::ssl::stream_base::handshake_type role) {
+    const auto stream = std::make_shared<TlsStream>(std::move(socket), context);
+    stream->async_handshake(role, [stream](boost::system::error_code) {});
+  }
   /// Connects with such a certificate and says Hello; what it is told in the end.
   Error told_to_client_with(const std::string& pki) {
     auto context = context_of(pki, boost::asio::ssl::context::tls_client);
@@ -128,8 +134,7 @@ TEST_F(Handshake, AForeignPrimaryIsRefusedByTheBackupAndTold) {
 TEST_F(Handshake, NoCertificateGetsNothing) {
   listen();
   boost::asio::ssl::context context{boost::asio::ssl::context::tls_client};
-  boost::asio::ssl::stream<tcp::socket> stream{raw_connection(), context};
-  stream.async_handshake(boost::asio::ssl::stream_base::client, [](boost::system::error_code) {});
+  begin_handshake(raw_connection(), context, boost::asio::ssl::stream_base::client);
   const Error error = first_rejection();
   EXPECT_EQ(error.kind, Errc::denied);
   EXPECT_THAT(error.what, HasSubstr("showed no certificate"));
@@ -139,8 +144,7 @@ TEST_F(Handshake, Tls12IsRefused) {
   listen();
   boost::asio::ssl::context context{boost::asio::ssl::context::tls_client};
   SSL_CTX_set_max_proto_version(context.native_handle(), TLS1_2_VERSION);
-  boost::asio::ssl::stream<tcp::socket> stream{raw_connection(), context};
-  stream.async_handshake(boost::asio::ssl::stream_base::client, [](boost::system::error_code) {});
+  begin_handshake(raw_connection(), context, boost::asio::ssl::stream_base::client);
   const Error error = first_rejection();
   EXPECT_EQ(error.kind, Errc::incompatible);
   EXPECT_THAT(error.what, HasSubstr("TLS 1.3"));
@@ -150,10 +154,8 @@ TEST_F(Handshake, AnExpiredBackupIsRefusedByThePrimary) {
   issue("host-b", "b", -1);
   tcp::acceptor acceptor{io, {boost::asio::ip::make_address("127.0.0.1"), 0}};
   auto context = context_of("b", boost::asio::ssl::context::tls_server);
-  std::unique_ptr<TlsStream> served;
   acceptor.async_accept([&](boost::system::error_code, tcp::socket socket) {
-    served = std::make_unique<TlsStream>(std::move(socket), context);
-    served->async_handshake(boost::asio::ssl::stream_base::server, [](boost::system::error_code) {});
+    begin_handshake(std::move(socket), context, boost::asio::ssl::stream_base::server);
   });
   connector_options.addresses = {{"127.0.0.1", acceptor.local_endpoint().port()}};
   connect();
