@@ -3,8 +3,8 @@
 //   guest ── packets of epoch k ──▶│ held k │──release(k)──▶ network
 //                        mark(k) ──┘ (guest paused: everything taken in so far belongs to k or earlier)
 //
-// mark() is called on the capture thread inside the pause and must be quick; the other calls come from the guard's
-// main thread. Order is kept, nothing is lost or doubled between attach() and detach().
+// mark() is called on the capture thread inside the pause and must be quick; the other calls come from the
+// guard's main thread. Order is kept, nothing is lost or doubled between attach() and detach().
 #pragma once
 
 #include <cstdint>
@@ -41,7 +41,8 @@ class OutputBuffer {
   virtual void mark(checkpoint::Epoch epoch) = 0;
   /// Lets go everything of epochs ≤ `upto`, in order.
   virtual void release(checkpoint::Epoch upto) = 0;
-  /// Lets go everything, and lets everything pass from now on (protection has ended, the guest goes on alone).
+  /// Lets go everything, and lets everything pass from now on (protection has ended, the guest goes on
+  /// alone).
   virtual void pass() = 0;
   /// Throws away all that is held and keeps holding (this host's guest has been superseded).
   virtual void discard() = 0;

@@ -161,7 +161,8 @@ Result<CaptureReport> Source::synchronize_steps(checkpoint::CheckpointSink& sink
     if (auto sent = channel_.send_shut(); !sent) return std::unexpected(sent.error());
     ::usleep(static_cast<useconds_t>(std::chrono::microseconds{shut_delay}.count()));
   }
-  if (hooks_.resuming) hooks_.resuming();
+  if (hooks_.resuming)
+    if (auto may = hooks_.resuming(); !may) return std::unexpected(may.error());
   auto resumed = channel_.send({ColoMessage::checkpoint_ready});
   const auto running = Clock::now();
   if (hooks_.after) hooks_.after();
@@ -221,7 +222,8 @@ Result<CaptureReport> Source::capture_steps(checkpoint::CheckpointSink& sink) {
   if (!counts) return std::unexpected(counts.error());
   const auto device_done = Clock::now();
   REMUS_FAULT_POINT("capture.captured");
-  if (hooks_.resuming) hooks_.resuming();
+  if (hooks_.resuming)
+    if (auto may = hooks_.resuming(); !may) return std::unexpected(may.error());
   auto resumed = channel_.send({ColoMessage::vmstate_received, ColoMessage::vmstate_loaded});
   if (!resumed) return std::unexpected(resumed.error());
   const auto running = Clock::now();
@@ -242,7 +244,10 @@ Error Source::abandon(Error error) {
     spdlog::warn("leaving the guest after a failure: {}", left.error().text());
   channel_.close();
   state_ = State::detached;
-  if (!alive()) return {Errc::closed, "the guest's process has ended", ""};
+  // A dying process closes its sockets a moment before it is gone.
+  pollfd ended{process_.get(), POLLIN, 0};
+  const bool gone = ::poll(&ended, 1, qmp_->closed() ? 500 : 0) != 0;
+  if (gone) return {Errc::closed, "the guest's process has ended", ""};
   return error;
 }
 

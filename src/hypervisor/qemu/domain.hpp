@@ -32,11 +32,12 @@ struct AttachOptions {
 
 /// Called around every pause, on the capture thread. The output buffer needs them (output/redirector.hpp).
 struct PauseHooks {
-  std::function<void()>
-      before{};  ///< the guest still runs and is about to be stopped (not before epoch 0's pause)
-  std::function<void()>
-      resuming{};                 ///< paused, everything captured, QMP answers; after this the guest resumes
-  std::function<void()> after{};  ///< the guest runs again, or could not be captured
+  /// The guest still runs and is about to be stopped. Not before epoch 0's pause: QEMU chooses that moment.
+  std::function<void()> before{};
+  /// Paused, everything captured, QMP answers; after this the guest resumes. An error fails the capture.
+  std::function<Status()> resuming{};
+  /// The guest runs again, or could not be captured.
+  std::function<void()> after{};
 };
 
 class QemuDomain : public Domain {
