@@ -140,7 +140,7 @@ class Backup final {
   [[nodiscard]] std::optional<Epoch> held() const noexcept { return held_; }
   [[nodiscard]] std::optional<Epoch> acked() const noexcept { return acked_; }
   [[nodiscard]] std::optional<Epoch> applied() const noexcept { return applied_; }
-  /// Until when this backup may activate by itself (fail-stop only).
+  /// Until when this backup may activate by itself (fail-stop only); Time{} without a lease.
   [[nodiscard]] Time lease_until() const noexcept;
   /// Why the state is what it is, for a person.
   [[nodiscard]] const std::string& reason() const noexcept { return reason_; }

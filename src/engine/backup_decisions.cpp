@@ -29,7 +29,7 @@ void Backup::wake(Time now) {
 }
 
 Time Backup::lease_until() const noexcept {
-  if (!lease_from_) return Time::min();
+  if (!lease_from_) return Time{};
   const Duration margin = std::max(config_.alone_after / 10, 2 * config_.heartbeat);
   return *lease_from_ + config_.alone_after - margin;
 }
