@@ -36,13 +36,11 @@ Result<ProtectedGuest> attach_guest(const GuardSpec& spec) {
   if (spec.hypervisor != "qemu") return unknown(spec.hypervisor);
   auto qmp = qemu::Qmp::connect(spec.qmp);
   if (!qmp) return std::unexpected(qmp.error());
-  auto domain = qemu::attach_qemu(*qmp, {.runtime_dir = spec.dirs.run / "guests" / spec.guest});
+  auto domain = qemu::attach_qemu(*qmp, {});
   if (!domain) return std::unexpected(domain.error());
-
   auto redirector = output::make_redirector(
       *qmp, {.netdevs = (*domain)->netdevs(), .hold_bytes_max = spec.options.output_buffer_bytes});
-  (*domain)->set_pause_hooks({.before = [r = redirector.get()] { r->before_pause(); },
-                              .after = [r = redirector.get()] { r->after_pause(); }});
+  (*domain)->set_pause_hooks(redirector->pause_hooks());
 
   const auto orderly = std::make_shared<std::atomic<bool>>(false);
   std::shared_ptr<void> subscription = (*qmp)->subscribe([orderly](const qemu::Event& event) {
