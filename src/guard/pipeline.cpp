@@ -198,7 +198,12 @@ void Pipeline::run_synchronize(Session session) {
       encode_segment(session, sink, std::move(segment));
     });
   };
-  const auto sink = std::make_shared<SyncSink>(std::move(hooks));
+  const auto made = SyncSink::create(domain_.description().memory_bytes, std::move(hooks));
+  if (!made) {
+    post([this, session, error = made.error()] { events_.sync_failed(session, error); });
+    return;
+  }
+  const auto& sink = *made;
   self = sink;
   {
     const std::lock_guard lock{mutex_};

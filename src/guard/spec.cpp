@@ -7,7 +7,8 @@
 #include <cerrno>
 #include <charconv>
 #include <fstream>
-#include <iterator>
+#include <sstream>
+#include <utility>
 
 namespace remus::guard {
 namespace {
@@ -250,7 +251,9 @@ Result<GuardSpec> load_spec(const std::filesystem::path& file) {
   if (!in)
     return fail_errno(errno == 0 ? EIO : errno,
                       fmt::format("cannot read the guard's spec '{}'", file.string()));
-  const std::string text{std::istreambuf_iterator<char>{in}, {}};
+  std::ostringstream content;
+  content << in.rdbuf();
+  const std::string text = std::move(content).str();
   if (text.size() > spec_bytes_max)
     return fail(Errc::invalid, fmt::format("'{}' is larger than any spec", file.string()));
   const auto value = nlohmann::json::parse(text, nullptr, false);

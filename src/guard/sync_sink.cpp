@@ -7,15 +7,14 @@ namespace remus::guard {
 
 using checkpoint::page_bytes;
 
+Result<std::shared_ptr<SyncSink>> SyncSink::create(std::size_t guest_bytes, Hooks hooks) {
+  auto memory = checkpoint::Reservation::create(rounds_max * guest_bytes + (256UL << 20), "the synchronization");
+  if (!memory) return std::unexpected(memory.error());
+  return std::shared_ptr<SyncSink>{new SyncSink{std::move(*memory), std::move(hooks)}};
+}
+
 void SyncSink::layout(const checkpoint::Layout& layout) {
   layout_ = layout;
-  const std::size_t guest_bytes = std::size_t{layout.pages()} * page_bytes;
-  auto memory = checkpoint::Reservation::create(rounds_max * guest_bytes + (256UL << 20), "the synchronization");
-  if (!memory) {
-    give_up();
-    return;
-  }
-  memory_ = std::move(*memory);
   if (!hooks_.layout(layout)) give_up();
 }
 

@@ -12,6 +12,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <vector>
 
@@ -38,7 +39,8 @@ class SyncSink final : public checkpoint::CheckpointSink {
     std::function<void(Segment)> segment{};
   };
 
-  explicit SyncSink(Hooks hooks) : hooks_{std::move(hooks)} {}
+  /// `guest_bytes`: about how much memory the guest has; bounds how much may go through. Errors: exhausted.
+  [[nodiscard]] static Result<std::shared_ptr<SyncSink>> create(std::size_t guest_bytes, Hooks hooks);
 
   void layout(const checkpoint::Layout& layout) override;
   void paused() override;
@@ -64,12 +66,13 @@ class SyncSink final : public checkpoint::CheckpointSink {
   [[nodiscard]] bool too_slow() const noexcept { return too_slow_; }
 
  private:
+  SyncSink(checkpoint::Reservation memory, Hooks hooks) : hooks_{std::move(hooks)}, memory_{std::move(memory)} {}
   static constexpr std::size_t rounds_max = 32;
   void cut();
 
   Hooks hooks_;
   checkpoint::Layout layout_{};
-  checkpoint::Reservation memory_{};
+  checkpoint::Reservation memory_;
   std::size_t used_{0};
   std::size_t released_{0};
   Segment filling_{};
