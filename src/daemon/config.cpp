@@ -8,10 +8,10 @@
 #include <array>
 #include <cerrno>
 #include <fstream>
-#include <iterator>
 #include <memory>
 #include <sstream>
 #include <system_error>
+#include <utility>
 
 #include "base/units.hpp"
 #include "guard/strict_json.hpp"
@@ -255,7 +255,9 @@ Result<Config> load_config(const std::filesystem::path& file) {
                   "create it, or name another with --config");
     return fail_errno(code, what);
   }
-  std::string text{std::istreambuf_iterator<char>{in}, {}};
+  std::ostringstream content;
+  content << in.rdbuf();
+  const std::string text = std::move(content).str();
   auto config = parse_config(text, file.string());
   if (config) config->file = file;
   return config;

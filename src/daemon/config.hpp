@@ -33,7 +33,7 @@ struct Config {
   guard::Directories dirs{"/etc/remus/pki", "/run/remus", "/var/lib/remus", "/dev/shm/remus"};
   std::filesystem::path log_dir{};  ///< guards' logs; empty: standard error (the journal)
   std::string log_level{"info"};
-  std::filesystem::path guard_binary{};     ///< empty in the file: the one installed with us
+  std::filesystem::path guard_binary{};  ///< empty in the file: the one installed with us
 
   std::string api_group{};                     ///< group that may use the admin socket; empty: root only
   std::vector<std::string> listen{"0.0.0.0"};  ///< addresses for peers: daemon and guards

@@ -7,8 +7,9 @@
 
 #include <cerrno>
 #include <fstream>
-#include <iterator>
+#include <sstream>
 #include <system_error>
+#include <utility>
 
 #include "base/fd.hpp"
 
@@ -70,7 +71,9 @@ Result<nlohmann::json> read_json(const std::filesystem::path& path) {
     if (code == ENOENT) return fail(Errc::not_found, fmt::format("'{}' does not exist", path.string()));
     return file_error(code, "read", path);
   }
-  std::string text{std::istreambuf_iterator<char>{in}, {}};
+  std::ostringstream content;
+  content << in.rdbuf();
+  const std::string text = std::move(content).str();
   auto value = text.size() <= json_bytes_max ? nlohmann::json::parse(text, nullptr, false)
                                              : nlohmann::json(nlohmann::json::value_t::discarded);
   if (value.is_discarded()) return fail(Errc::corrupt, fmt::format("'{}' is not JSON", path.string()));

@@ -4,7 +4,7 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <spawn.h>
-#include <sys/pidfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,7 +14,6 @@
 #include <csignal>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <sstream>
 #include <utility>
 
@@ -55,7 +54,8 @@ Result<pid_t> spawn_detached(const std::filesystem::path& program, const std::ve
 
 std::uint64_t start_ticks(pid_t pid) {
   std::ifstream in{fmt::format("/proc/{}/stat", pid)};
-  const std::string text{std::istreambuf_iterator<char>{in}, {}};
+  std::string text;
+  std::getline(in, text, '\0');
   // The second field, the program's name, may hold anything: count from the last parenthesis. Field 22 is the
   // start.
   const auto paren = text.rfind(')');
@@ -99,7 +99,7 @@ Result<std::unique_ptr<ProcessWatch>> ProcessWatch::open(boost::asio::io_context
                                                          std::uint64_t ticks, std::function<void()> on_exit) {
   const auto gone = [&] { return fail(Errc::not_found, fmt::format("process {} does not exist", pid)); };
   if (pid <= 0) return gone();
-  Fd fd{::pidfd_open(pid, 0)};
+  Fd fd{static_cast<int>(::syscall(SYS_pidfd_open, pid, 0))};  // glibc 2.36 declares it for C only
   if (!fd) return errno == ESRCH ? gone() : fail_errno(errno, fmt::format("cannot watch process {}", pid));
   if (ticks != 0 && start_ticks(pid) != ticks) return gone();
   ::fcntl(fd.get(), F_SETFD, FD_CLOEXEC);
@@ -121,7 +121,7 @@ bool ProcessWatch::alive() const noexcept {
 }
 
 void ProcessWatch::kill() const noexcept {
-  ::pidfd_send_signal(impl_->descriptor.native_handle(), SIGKILL, nullptr, 0);
+  ::syscall(SYS_pidfd_send_signal, impl_->descriptor.native_handle(), SIGKILL, nullptr, 0);
 }
 
 pid_t ProcessWatch::pid() const noexcept {
