@@ -8,7 +8,7 @@ namespace remus::checkpoint {
 namespace {
 
 /// Every page once, raw, in batches that each waste less than a page and a header.
-constexpr std::size_t worst_case_bytes(std::size_t pages) {
+constexpr std::uint64_t worst_case_bytes(std::uint64_t pages) {
   constexpr std::size_t batch_pages = batch_body_bytes_max / (page_bytes + record_header_bytes_max) - 1;
   return pages * (page_bytes + record_header_bytes_max) + (pages / batch_pages + 2) * batch_header_bytes +
          batch_payload_bytes_max;

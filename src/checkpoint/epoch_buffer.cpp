@@ -5,7 +5,7 @@
 namespace remus::checkpoint {
 
 Result<std::unique_ptr<EpochBuffer>> EpochBuffer::create(const Layout& layout, Options options) {
-  const std::size_t pages = layout.pages();
+  const std::uint64_t pages = layout.pages();
   auto data = Reservation::create(2 * pages * page_bytes + options.slack_bytes, "the pages of an epoch");
   if (!data) return std::unexpected(std::move(data.error()));
   auto records = Reservation::create(pages * sizeof(PageRecord), "the page records of an epoch");

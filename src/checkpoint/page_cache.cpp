@@ -7,9 +7,9 @@ namespace remus::checkpoint {
 
 Result<PageCache> PageCache::create(std::size_t capacity_pages) {
   const std::size_t sets = (capacity_pages + ways - 1) / ways;
-  auto tags = Reservation::create(sets * ways * sizeof(Tag), "the tags of the page cache");
+  auto tags = Reservation::create(std::uint64_t{sets} * ways * sizeof(Tag), "the tags of the page cache");
   if (!tags) return std::unexpected(std::move(tags.error()));
-  auto pages = Reservation::create(sets * ways * page_bytes, "the page cache");
+  auto pages = Reservation::create(std::uint64_t{sets} * ways * page_bytes, "the page cache");
   if (!pages) return std::unexpected(std::move(pages.error()));
   return PageCache{sets, std::move(*tags), std::move(*pages)};
 }

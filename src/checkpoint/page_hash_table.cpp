@@ -5,7 +5,8 @@
 namespace remus::checkpoint {
 
 Result<PageHashTable> PageHashTable::create(PageIndex pages, std::uint64_t seed) {
-  auto memory = Reservation::create(std::size_t{pages} * sizeof(Hash128), "the hashes of the guest's pages");
+  auto memory =
+      Reservation::create(std::uint64_t{pages} * sizeof(Hash128), "the hashes of the guest's pages");
   if (!memory) return std::unexpected(std::move(memory.error()));
   return PageHashTable{pages, seed, std::move(*memory)};
 }

@@ -19,10 +19,11 @@ std::size_t granule_bytes() noexcept {
 
 }  // namespace
 
-Result<Reservation> Reservation::create(std::size_t bytes, std::string_view what) {
+Result<Reservation> Reservation::create(std::uint64_t bytes, std::string_view what) {
   const std::size_t granule = granule_bytes();
   const bool fits = bytes <= std::numeric_limits<std::size_t>::max() - granule;
-  const std::size_t size = fits ? std::max(granule, (bytes + granule - 1) / granule * granule) : 0;
+  const std::size_t size =
+      fits ? std::max(granule, (static_cast<std::size_t>(bytes) + granule - 1) / granule * granule) : 0;
   void* at =
       fits ? ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
            : MAP_FAILED;

@@ -6,7 +6,8 @@
 #pragma once
 
 #include <cstddef>
-#include <span>
+#include <cstdint>
+#include <string_view>
 
 #include "base/error.hpp"
 
@@ -15,8 +16,9 @@ namespace remus::checkpoint {
 class Reservation final {
  public:
   Reservation() noexcept = default;
-  /// Zero-filled memory of at least `bytes` bytes. `what` names its purpose in the error (Errc::exhausted).
-  [[nodiscard]] static Result<Reservation> create(std::size_t bytes, std::string_view what);
+  /// Zero-filled memory of at least `bytes` bytes, which may be more than this machine can address. `what`
+  /// names its purpose in the error (Errc::exhausted).
+  [[nodiscard]] static Result<Reservation> create(std::uint64_t bytes, std::string_view what);
 
   Reservation(Reservation&& other) noexcept;
   Reservation& operator=(Reservation&& other) noexcept;

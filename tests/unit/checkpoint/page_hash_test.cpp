@@ -115,7 +115,7 @@ TEST(PageHashTable, ReseedForgets) {
 }
 
 TEST(PageHashTable, MoreThanTheAddressSpaceIsAnError) {
-  const auto reserved = Reservation::create(~std::size_t{0} - 100, "a test");
+  const auto reserved = Reservation::create(~std::uint64_t{0} - 100, "a test");
   ASSERT_FALSE(reserved);
   EXPECT_EQ(reserved.error().kind, Errc::exhausted);
 }

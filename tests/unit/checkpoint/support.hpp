@@ -9,6 +9,7 @@
 #include <optional>
 #include <random>
 #include <span>
+#include <stdexcept>
 #include <string_view>
 #include <vector>
 
@@ -72,7 +73,7 @@ struct Memory {
         return std::span{blocks[i]}.subspan(std::size_t{index - block.first_page} * page_bytes, page_bytes);
       }
     }
-    return {};
+    throw std::out_of_range{"page outside the layout"};
   }
   bool operator==(const Memory&) const = default;
 
