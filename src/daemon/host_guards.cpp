@@ -147,6 +147,9 @@ Task<Result<nlohmann::json>> Host::ask_until_ready(GuestPtr guest, std::string t
     auto answer = co_await guard->call("GET", target, nullptr, milliseconds{5000});
     if (!answer && answer.error().kind != Errc::closed && answer.error().kind != Errc::unreachable)
       co_return answer;
+    // "unreachable" may also be the guard's own verdict, on the guest's monitor.
+    if (const auto status = guard->status(); status && status->phase == guard::Phase::refused && status->last_error)
+      co_return std::unexpected(*status->last_error);
     const bool starting = !answer || (answer->is_object() && answer->contains("phase"));
     if (!starting) co_return answer;
     if (steady_clock::now() > until)
