@@ -57,7 +57,7 @@ def _kvm_boots_the_guest() -> bool:
             "-initrd",
             initramfs(kernel()),
             "-append",
-            "console=ttyS0 quiet",
+            "console=ttyS0 quiet no_timer_check",
             "-serial",
             f"file:{serial}",
         ]

@@ -57,7 +57,7 @@ class GuestSpec:
         """QEMU's command line."""
         acceleration = "kvm" if accel.pick_accel() == "kvm" else "tcg,thread=multi"
         append = (
-            "console=ttyS0 quiet loglevel=1 tsc=reliable mitigations=off random.trust_cpu=on panic=-1 "
+            "console=ttyS0 quiet loglevel=1 no_timer_check tsc=reliable mitigations=off random.trust_cpu=on panic=-1 "
             f"address={self.address}/{PREFIX_BITS},{LAN_GATEWAY} run={self.run}"
         )
         words = [
