@@ -25,9 +25,9 @@ def socket_path(name: str) -> Path:
 class Server:
     """Owns a lab until it is told `down`, or gets SIGTERM or SIGINT."""
 
-    def __init__(self, lab: Lab) -> None:
+    def __init__(self, lab: Lab, guests: dict[str, Guest] | None = None) -> None:
         self._lab = lab
-        self._guests: dict[str, Guest] = {}
+        self._guests: dict[str, Guest] = dict(guests or {})
         self._going = True
 
     def serve(self, listener: socket.socket) -> None:

@@ -1,0 +1,1 @@
+"""`./demo`: one failover, told to a person as it happens. Start at story.py."""

@@ -1,0 +1,35 @@
+"""The lab after the story, for a person to look around: `lab/qemu/run --lab NAME ...` works on it."""
+
+import os
+import socket
+
+from lab.qemu import Lab, paths
+from lab.qemu.demo.screen import Screen
+from lab.qemu.guest import Guest
+from lab.qemu.server import Server, socket_path
+
+
+def keep_up(lab: Lab, guests: dict[str, Guest], screen: Screen) -> None:
+    """Serves the lab until Ctrl-C, or until it is told `down`."""
+    run = f"sudo REMUS_BUILD={paths.build()} lab/qemu/run --lab {lab.name}"
+    screen.step("The lab stays up; in another terminal, here:")
+    for words, what in (
+        ("exec B remus status web1", "the guest on host B"),
+        ("exec B", "a shell on host B"),
+        ("boot A", "host A again; then: remusd A"),
+        ("exec B remus protect web1 --to hostA", "protected the other way round"),
+        ("down", "ends everything, as Ctrl-C here does"),
+    ):
+        screen.note(f"{run} {words}   {screen.dim('# ' + what)}")
+    path = socket_path(lab.name)
+    with socket.socket(socket.AF_UNIX) as listener:
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+        os.chmod(path, 0o600)
+        listener.listen(8)
+        try:
+            Server(lab, guests).serve(listener)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,101 @@
+"""Before the story: a build of the product, the guest's kernel and image, and what will run the guest."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections import deque
+
+from lab.qemu import LabError, paths
+from lab.qemu.accel import pick_accel, qemu_version
+from lab.qemu.demo.screen import Screen
+from lab.qemu.image import initramfs
+from lab.qemu.kernel import META_PACKAGE, kernel
+from lab.qemu.remus import program
+from lab.qemu.shell import run
+
+PRESET = "release"
+PROGRAMS = ["remus", "remusd", "remus-guard"]
+TARGETS = [*PROGRAMS, "remus_tcg_shim"]
+STEP = re.compile(r"\[(\d+)/(\d+)\]")
+TAIL_LINES = 30
+
+
+def build(screen: Screen, directory: os.PathLike | str | None) -> None:
+    """Builds the product in build/release, or takes the build in `directory` as it is."""
+    if directory is not None:
+        os.environ["REMUS_BUILD"] = str(directory)
+    else:
+        os.environ["REMUS_BUILD"] = str(paths.ROOT / "build" / PRESET)
+        _follow(screen, ["cmake", "--preset", PRESET, "-Wno-dev"], "configuring")
+        jobs = str(os.cpu_count() or 1)
+        targets = [word for target in TARGETS for word in ("--target", target)]
+        _follow(screen, ["cmake", "--build", "--preset", PRESET, "-j", jobs, *targets], "compiling")
+    for name in PROGRAMS:
+        program(name)
+    screen.note(f"Remus         {_shown(paths.build())}")
+
+
+def _shown(path) -> str:
+    return str(path.relative_to(paths.ROOT)) if path.is_relative_to(paths.ROOT) else str(path)
+
+
+def _follow(screen: Screen, command: list[str], what: str) -> None:
+    """Runs a build command, shows how far it is, and shows its last lines if it fails."""
+    paths.OUT.mkdir(parents=True, exist_ok=True)
+    log = paths.OUT / "demo-build.log"
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+    if shutil.which(command[0]) is None:
+        raise LabError(f"{command[0]} is not installed: run ./install-dependencies.sh")
+    with (
+        open(log, "a" if what == "compiling" else "w", encoding="utf-8") as file,
+        subprocess.Popen(
+            command,
+            cwd=paths.ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process,
+    ):
+        try:
+            for line in process.stdout:
+                file.write(line)
+                tail.append(line.rstrip())
+                found = STEP.match(line)
+                if found:
+                    done, total = int(found[1]), int(found[2])
+                    screen.draw(
+                        [f"          {what}  {screen.bar(done / total)}  {done} of {total}"],
+                        f"{what}: {done} of {total}",
+                    )
+        except BaseException:
+            process.terminate()
+            raise
+    if process.returncode != 0:
+        for line in tail:
+            screen.say(line)
+        raise LabError(f"{what} failed (`{' '.join(command)}`); the whole log is {_shown(log)}")
+
+
+def guest_image(screen: Screen, memory_mib: int) -> None:
+    """The guest's kernel and userland, and KVM or TCG, found out by trial."""
+    if not os.environ.get("REMUS_LAB_KERNEL") and not any((paths.cache() / "kernel").glob("linux-image-*")):
+        screen.note("fetching Debian's cloud kernel for the guest (nothing is installed on this machine)")
+        if run(["apt-cache", "show", META_PACKAGE], check=False).returncode != 0:
+            run(["apt-get", "update"], timeout=300)
+    found = kernel()
+    image = initramfs(found)
+    screen.note(f"guest         Linux {found.release}, {memory_mib} MiB, userland of {image.stat().st_size >> 10} KiB")
+    version = ".".join(map(str, qemu_version()))
+    if pick_accel() == "kvm":
+        screen.note(f"runs under    QEMU {version} with KVM")
+    else:
+        if os.environ.get("REMUS_LAB_ACCEL"):
+            why = "as REMUS_LAB_ACCEL asks"
+        elif os.path.exists("/dev/kvm"):
+            why = "the KVM here cannot run the guest"
+        else:
+            why = "there is no KVM here"
+        screen.note(f"runs under    QEMU {version} with TCG, an emulator ({why}): slower than on a real host")
