@@ -4,9 +4,10 @@ set -euo pipefail
 
 usage() {
   cat << 'END'
-usage: ./install-dependencies.sh [--build-only | --all] [--list]
+usage: ./install-dependencies.sh [--build-only | --demo | --all] [--list]
 
   --build-only  what compiling needs (no QEMU, no test or check tools)
+  --demo        what ./demo needs: build, and the lab with QEMU
   --all         everything: build, lab and tests, checks, documentation (default)
   --list        prints the packages, installs nothing
 
@@ -35,6 +36,7 @@ list=no
 for argument in "$@"; do
   case $argument in
     --build-only) packages=("${build[@]}") ;;
+    --demo) packages=("${build[@]}" "${lab[@]}") ;;
     --all) ;;
     --list) list=yes ;;
     -h | --help)
