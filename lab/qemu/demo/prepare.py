@@ -98,4 +98,4 @@ def guest_image(screen: Screen, memory_mib: int) -> None:
             why = "the KVM here cannot run the guest"
         else:
             why = "there is no KVM here"
-        screen.note(f"runs under    QEMU {version} with TCG, an emulator ({why}): slower than on a real host")
+        screen.note(f"runs under    QEMU {version} with TCG, an emulator ({why}), hence slowly")

@@ -8,10 +8,13 @@ import os
 import re
 import shutil
 import sys
+import textwrap
 import time
+from collections.abc import Callable
 
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 PLAIN_EVERY_S = 1.0
+MARGIN = " " * 10
 
 
 class Screen:
@@ -60,8 +63,14 @@ class Screen:
         self.say()
         self.say(f"{self.dim(f'{time.monotonic() - self._began:6.1f} s')}  {self.bold(title)}")
 
-    def note(self, text: str) -> None:
-        self.say(f"          {text}")
+    def note(self, text: str, *, head: str = "", paint: Callable[[str], str] = str) -> None:
+        """A line of a part, behind `head`; on a terminal, what is too wide goes on below its own beginning."""
+        indent = len(MARGIN) + len(ESCAPE.sub("", head))
+        room = max(20, shutil.get_terminal_size().columns - 1 - indent) if self.live else sys.maxsize
+        first, *more = textwrap.wrap(text, room) or [""] if len(text) > room else [text]
+        self.say(f"{MARGIN}{head}{paint(first)}")
+        for line in more:
+            self.say(f"{' ' * indent}{paint(line)}")
 
     # -- the panel -----------------------------------------------------------------------------------------------
 

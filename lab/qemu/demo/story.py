@@ -15,7 +15,8 @@ from lab.qemu.registry import start_time
 
 FRAME_S = 0.1
 CLIENT_REPORT_S = 0.05
-GOES_ON_S = 3.0  # how long the session is watched after the failover
+GOES_ON_S = 2.0  # how long the session is watched after the failover
+STATUS_COLUMN = 20  # where `remus status` puts its values
 SHOWN_B_S = 0.2  # host B is asked this often while it decides: seldom enough not to disturb it
 
 
@@ -95,7 +96,7 @@ class Story:
             raise LabError(f"`remus protect` failed with {result.returncode}: {(result.stderr or result.stdout).strip()}")
         screen.draw([f"          {screen.bar(1.0)}"])
         screen.keep()
-        screen.note(screen.good("web1 is protected: host B holds a copy of it, and of every change from now on"))
+        screen.note("web1 is protected: host B holds a copy, and gets every change", paint=screen.good)
 
     def _watch(self) -> None:
         self._screen.step(f"Protected, and at work ({self._options.seconds:g} s)")
@@ -123,7 +124,7 @@ class Story:
         evidence.verify_ok = result.returncode == 0
         evidence.verify_text = (result.stdout.strip() or result.stderr.strip()).removeprefix(f"{name}: ")
         paint = self._screen.good if evidence.verify_ok else self._screen.bad
-        self._screen.note(paint(evidence.verify_text))
+        self._screen.note(evidence.verify_text, paint=paint)
         evidence.boot_before = self._boot_id()
 
     # -- the kill, and after -------------------------------------------------------------------------------------
@@ -167,7 +168,7 @@ class Story:
         screen.keep()
         self._evidence.status_b = self._status("B")
         if resumed_at is None:
-            screen.note(screen.bad("the session did not go on"))
+            screen.note("the session did not go on", paint=screen.bad)
 
     def _draw_failover(self, status: dict, resumed: bool, since_s: float) -> None:
         screen, stats = self._screen, self._client.stats
@@ -199,19 +200,19 @@ class Story:
         if self._evidence.status_b:
             screen.step(f"hostB# remus status {self._guest.spec.name}")
             for line in self._lab.remus("B", "status", self._guest.spec.name, check=False).stdout.splitlines():
-                screen.note(line)
+                screen.note(line[STATUS_COLUMN:], head=line[:STATUS_COLUMN])
         screen.step("Verdict")
         for check in found:
             mark = screen.good("ok  ") if check.holds else screen.bad("FAIL")
-            screen.note(f"{mark}  {check.claim:27} {check.seen}")
-        screen.note(f"      {'outage seen by the client':27} {screen.bold(outage_text(self._evidence))}")
+            screen.note(check.seen, head=f"{mark}  {check.claim:27} ")
+        screen.note(outage_text(self._evidence), head=f"      {'outage seen by the client':27} ", paint=screen.bold)
         all_right = all(check.holds for check in found)
         screen.say()
         if all_right:
-            screen.note(screen.good("ALL RIGHT: the guest survived the death of its host, and its session lost nothing."))
+            screen.note("ALL RIGHT: the guest survived the death of its host, its session lost nothing.", paint=screen.good)
         else:
             wrong = sum(not check.holds for check in found)
-            screen.note(screen.bad(f"NOT RIGHT: {wrong} of {len(found)} claims do not hold."))
+            screen.note(f"NOT RIGHT: {wrong} of {len(found)} claims do not hold.", paint=screen.bad)
         return all_right
 
     # -- asking --------------------------------------------------------------------------------------------------
