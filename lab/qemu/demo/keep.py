@@ -11,16 +11,18 @@ from lab.qemu.server import Server, socket_path
 
 def keep_up(lab: Lab, guests: dict[str, Guest], screen: Screen) -> None:
     """Serves the lab until Ctrl-C, or until it is told `down`."""
-    run = f"sudo REMUS_BUILD={paths.build()} lab/qemu/run --lab {lab.name}"
-    screen.step("The lab stays up; in another terminal, here:")
+    screen.step("The lab stays up. To look at it, as root, in another terminal:")
+    screen.say(f"cd {paths.ROOT}; export REMUS_BUILD={paths.build()}")
     for words, what in (
         ("exec B remus status web1", "the guest on host B"),
         ("exec B", "a shell on host B"),
-        ("boot A", "host A again; then: remusd A"),
-        ("exec B remus protect web1 --to hostA", "protected the other way round"),
+        ("boot A", "host A again"),
+        ("remusd A", "... with its daemon"),
+        ("exec B remus protect web1 --to hostA", "the other way round"),
         ("down", "ends everything, as Ctrl-C here does"),
     ):
-        screen.note(f"{run} {words}   {screen.dim('# ' + what)}")
+        command = f"lab/qemu/run --lab {lab.name} {words}"
+        screen.say(f"{command:64} {screen.dim('# ' + what)}")
     path = socket_path(lab.name)
     with socket.socket(socket.AF_UNIX) as listener:
         path.unlink(missing_ok=True)

@@ -67,7 +67,7 @@ class Screen:
         """A line of a part, behind `head`; on a terminal, what is too wide goes on below its own beginning."""
         indent = len(MARGIN) + len(ESCAPE.sub("", head))
         room = max(20, shutil.get_terminal_size().columns - 1 - indent) if self.live else sys.maxsize
-        first, *more = textwrap.wrap(text, room) or [""] if len(text) > room else [text]
+        first, *more = textwrap.wrap(text, room, break_on_hyphens=False) or [""] if len(text) > room else [text]
         self.say(f"{MARGIN}{head}{paint(first)}")
         for line in more:
             self.say(f"{' ' * indent}{paint(line)}")
