@@ -72,6 +72,7 @@ struct AsyncClient::Impl final : std::enable_shared_from_this<AsyncClient::Impl>
   std::size_t queue_max;
   std::deque<JobPtr> queue{};  ///< the front is under way when `busy`
   bool busy{false};
+  bool abandoned{false};
   std::shared_ptr<StreamOpener> opener{};
   LinePtr line{};
 
@@ -188,12 +189,14 @@ struct AsyncClient::Impl final : std::enable_shared_from_this<AsyncClient::Impl>
     job->done = true;
     job->timer.cancel();
     asio::post(io, [weak = weak_from_this(), job, result = std::move(result)]() mutable {
-      if (weak.expired()) return;
+      const auto self = weak.lock();
+      if (!self || self->abandoned) return;
       if (const auto callback = std::exchange(job->callback, nullptr)) callback(std::move(result));
     });
   }
 
   void abandon() {
+    abandoned = true;
     for (const JobPtr& job : queue) {
       job->done = true;
       job->callback = nullptr;

@@ -11,12 +11,12 @@
 
 #include <atomic>
 #include <boost/asio/any_io_executor.hpp>
-#include <boost/asio/steady_timer.hpp>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "http/server.hpp"
 
@@ -30,25 +30,20 @@ struct Exchange final {
     std::size_t queue_bytes_max{0};
   };
 
-  explicit Exchange(const boost::asio::any_io_executor& executor, std::size_t queue_bytes_max)
-      : wake_timer{executor, boost::asio::steady_timer::time_point::max()} {
+  /// `looks` is called on the server's thread whenever there is something new.
+  Exchange(std::function<void()> looks, std::size_t queue_bytes_max) : wake{std::move(looks)} {
     shared->queue_bytes_max = queue_bytes_max;
   }
 
-  /// Makes the session look again.
-  void wake() { wake_timer.cancel(); }
   /// The reader is gone. Calls on_closed, unless the stream was finished.
   void reader_gone() {
+    if (std::exchange(gone, true)) return;
     shared->stream_open = false;
-    gone = true;
-    if (closed_callback && !finished) {
-      const auto callback = std::exchange(closed_callback, nullptr);
-      callback();
-    }
+    if (const auto callback = std::exchange(closed_callback, nullptr); callback && !finished) callback();
     wake();
   }
 
-  boost::asio::steady_timer wake_timer;
+  std::function<void()> wake;
   std::shared_ptr<Shared> shared{std::make_shared<Shared>()};
   std::optional<Response> response{};
   std::optional<std::string> stream_type{};

@@ -126,7 +126,7 @@ struct Server::Impl final : std::enable_shared_from_this<Server::Impl> {
       return;
     }
     const PeerIdentity peer = identity_of(socket);
-    begin(std::make_shared<Session>(AnyStream{std::move(socket)}, nullptr, nullptr, peer, environment));
+    begin(std::make_shared<Session>(AnyStream{std::move(socket)}, nullptr, peer, environment));
   }
 
   void greet(TlsListener& listener, tcp::socket socket) {
@@ -141,8 +141,7 @@ struct Server::Impl final : std::enable_shared_from_this<Server::Impl> {
     peer.address = link::remote_text(socket);
     auto stream = std::make_unique<link::TlsStream>(std::move(socket), **context);
     auto check = link::install_peer_check(*stream, listener.pki, {});
-    begin(std::make_shared<Session>(AnyStream{std::move(stream)}, *context, std::move(check), peer,
-                                    environment));
+    begin(std::make_shared<Session>(AnyStream{std::move(stream)}, std::move(check), peer, environment));
   }
 
   /// A local caller is told why; what does not fit the socket's buffer at once is left out.

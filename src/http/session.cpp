@@ -3,30 +3,25 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <boost/asio/as_tuple.hpp>
-#include <boost/asio/co_spawn.hpp>
-#include <boost/asio/read.hpp>
-#include <boost/asio/use_awaitable.hpp>
+#include <boost/asio/post.hpp>
 #include <boost/asio/write.hpp>
 #include <boost/beast/http/chunk_encode.hpp>
-#include <boost/beast/http/empty_body.hpp>
 #include <boost/beast/http/error.hpp>
 #include <boost/beast/http/read.hpp>
-#include <boost/beast/http/serializer.hpp>
 #include <boost/beast/http/write.hpp>
 #include <cctype>
 #include <exception>
+#include <string_view>
 #include <utility>
 
 namespace remus::http {
 namespace {
 
 namespace asio = boost::asio;
-namespace beast = boost::beast;
 namespace bhttp = boost::beast::http;
 
-constexpr auto as_awaited = asio::as_tuple(asio::use_awaitable);
 constexpr std::chrono::milliseconds drain_timeout{1'000};
+constexpr std::size_t drain_bytes_max = 4 * body_bytes_max;
 constexpr const char* server_name = "Remus";
 
 std::string lower(std::string_view text) {
@@ -38,31 +33,27 @@ std::string lower(std::string_view text) {
 
 /// What a client that broke the protocol or a limit is told; nothing if it just went away.
 std::optional<Response> response_to(const boost::system::error_code& error) {
-  Response response =
-      error_response({Errc::invalid, fmt::format("malformed HTTP request: {}", error.message()), ""});
-  if (error == bhttp::error::body_limit) {
-    response =
-        error_response({Errc::invalid, fmt::format("the body has more than {} bytes", body_bytes_max), ""});
-    response.status = 413;
-    return response;
-  }
-  if (error == bhttp::error::header_limit || error == bhttp::error::buffer_overflow) {
-    response = error_response(
-        {Errc::invalid, fmt::format("the header has more than {} bytes", header_bytes_max), ""});
-    response.status = 431;
-    return response;
-  }
   if (error == bhttp::error::end_of_stream || error == bhttp::error::partial_message) return std::nullopt;
-  if (error.category() == bhttp::make_error_code(bhttp::error::bad_method).category()) return response;
-  return std::nullopt;
+  if (error.category() != bhttp::make_error_code(bhttp::error::bad_method).category()) return std::nullopt;
+  std::string what = fmt::format("malformed HTTP request: {}", error.message());
+  unsigned status = 400;
+  if (error == bhttp::error::body_limit) {
+    what = fmt::format("the body has more than {} bytes", body_bytes_max);
+    status = 413;
+  } else if (error == bhttp::error::header_limit || error == bhttp::error::buffer_overflow) {
+    what = fmt::format("the header has more than {} bytes", header_bytes_max);
+    status = 431;
+  }
+  Response response = error_response({Errc::invalid, std::move(what), ""});
+  response.status = status;
+  return response;
 }
 
 }  // namespace
 
-Session::Session(AnyStream stream, std::shared_ptr<asio::ssl::context> context,
-                 std::shared_ptr<link::PeerCheck> check, PeerIdentity peer, SessionEnvironment environment)
-    : context_{std::move(context)},
-      stream_{std::move(stream)},
+Session::Session(AnyStream stream, std::shared_ptr<link::PeerCheck> check, PeerIdentity peer,
+                 SessionEnvironment environment)
+    : stream_{std::move(stream)},
       check_{std::move(check)},
       peer_{std::move(peer)},
       environment_{std::move(environment)},
@@ -70,96 +61,105 @@ Session::Session(AnyStream stream, std::shared_ptr<asio::ssl::context> context,
       timer_{stream_.get_executor()} {}
 
 void Session::start(std::function<void()> ended) {
-  asio::co_spawn(
-      stream_.get_executor(), [self = shared_from_this()] { return self->run(); },
-      [self = shared_from_this(), ended = std::move(ended)](const std::exception_ptr& failure) {
-        // Only memory running out gets here; the connection is given up, the server lives on.
-        if (failure) ++self->environment_.stats->rejected;
-        self->close();
-        ended();
-      });
+  ended_ = std::move(ended);
+  if (check_)
+    handshake();
+  else
+    read_request();
 }
 
 void Session::close() {
   if (std::exchange(closed_, true)) return;
   timer_.cancel();
   stream_.close();
-  if (const auto exchange = current_.lock()) exchange->reader_gone();
+  if (exchange_) exchange_->reader_gone();
+  if (ended_) asio::post(stream_.get_executor(), std::exchange(ended_, nullptr));
 }
 
 void Session::arm(std::chrono::milliseconds timeout) {
   timer_.expires_after(timeout);
-  timer_.async_wait([weak = weak_from_this()](boost::system::error_code cancelled) {
+  // The number tells a wait that was ended just too late to be cancelled from the one that is meant.
+  timer_.async_wait([weak = weak_from_this(), number = ++wait_number_](ErrorCode cancelled) {
     const auto self = weak.lock();
-    if (!cancelled && self) self->close();
+    if (!cancelled && self && self->wait_number_ == number) self->close();
   });
 }
 
-asio::awaitable<void> Session::run() {
-  if (check_ && !co_await handshake()) co_return;
-  while (!closed_ && co_await serve_one()) {
-  }
-  if (!closed_) co_await drain();
-}
-
-asio::awaitable<bool> Session::handshake() {
-  arm(environment_.options.handshake_timeout);
-  const auto [error] = co_await stream_.tls()->async_handshake(asio::ssl::stream_base::server, as_awaited);
-  if (error || !check_->peer) {
-    ++environment_.stats->rejected;
-    co_return false;
-  }
-  peer_.host = check_->peer->host;
-  peer_.fingerprint_sha256 = check_->peer->fingerprint_sha256;
-  co_return true;
-}
-
-asio::awaitable<bool> Session::serve_one() {
-  Parser parser;
-  parser.header_limit(static_cast<std::uint32_t>(header_bytes_max));
-  parser.body_limit(body_bytes_max);
-  arm(environment_.options.idle_timeout);
-  const auto [error, bytes] = co_await bhttp::async_read(stream_, buffer_, parser, as_awaited);
-  if (error) {
-    co_await refuse(error);
-    co_return false;
-  }
+void Session::disarm() {
+  ++wait_number_;
   timer_.cancel();
-  ++environment_.stats->requests;
-  auto message = parser.release();
-  const bool keep_alive = message.keep_alive();
-  const bool head = message.method() == bhttp::verb::head;
-  const unsigned version = message.version();
+}
 
-  const auto target = parse_target(std::string_view{message.target().data(), message.target().size()});
+void Session::handshake() {
+  arm(environment_.options.handshake_timeout);
+  stream_.tls()->async_handshake(asio::ssl::stream_base::server,
+                                 [self = shared_from_this()](ErrorCode error) {
+                                   if (self->closed_ || error || !self->check_->peer) {
+                                     ++self->environment_.stats->rejected;
+                                     self->close();
+                                     return;
+                                   }
+                                   self->peer_.host = self->check_->peer->host;
+                                   self->peer_.fingerprint_sha256 = self->check_->peer->fingerprint_sha256;
+                                   self->read_request();
+                                 });
+}
+
+void Session::read_request() {
+  exchange_ = nullptr;
+  parser_.emplace();
+  parser_->header_limit(static_cast<std::uint32_t>(header_bytes_max));
+  parser_->body_limit(body_bytes_max);
+  arm(environment_.options.idle_timeout);
+  bhttp::async_read(stream_, buffer_, *parser_,
+                    [self = shared_from_this()](ErrorCode error, std::size_t) { self->on_request(error); });
+}
+
+void Session::on_request(ErrorCode error) {
+  if (closed_) return;
+  disarm();
+  if (error) {
+    keep_alive_ = false;
+    head_ = false;
+    version_ = 11;
+    if (auto response = response_to(error)) {
+      ++environment_.stats->rejected;
+      send(std::move(*response));
+    } else {
+      drain();
+    }
+    return;
+  }
+  ++environment_.stats->requests;
+  auto message = parser_->release();
+  keep_alive_ = message.keep_alive();
+  head_ = message.method() == bhttp::verb::head;
+  version_ = message.version();
+  auto target = parse_target(std::string_view{message.target().data(), message.target().size()});
   if (!target) {
     ++environment_.stats->rejected;
-    co_return co_await send(error_response(target.error()), keep_alive, version, head);
+    send(error_response(target.error()));
+    return;
   }
-  Request request{std::string{message.method_string()},
-                  target->path,
-                  target->query,
-                  {},
-                  std::move(message.body()),
-                  peer_};
+  Request request;
+  request.method = std::string{message.method_string()};
+  request.path = std::move(target->path);
+  request.query = std::move(target->query);
   for (const auto& field : message)
     request.headers[lower(std::string_view{field.name_string().data(), field.name_string().size()})] =
         std::string{field.value()};
-
-  auto exchange = std::make_shared<Exchange>(stream_.get_executor(), environment_.options.stream_queue_bytes);
-  current_ = exchange;
-  hand_over(std::move(request), exchange);
-  while (!exchange->response && !exchange->stream_type && !closed_) {
-    exchange->wake_timer.expires_at(asio::steady_timer::time_point::max());
-    static_cast<void>(co_await exchange->wake_timer.async_wait(as_awaited));
-  }
-  if (closed_) co_return false;
-  if (exchange->stream_type) co_return co_await send_stream(exchange, version);
-  co_return co_await send(std::move(*exchange->response), keep_alive, version, head);
+  request.body = std::move(message.body());
+  request.peer = peer_;
+  hand_over(std::move(request));
 }
 
-void Session::hand_over(Request request, const std::shared_ptr<Exchange>& exchange) const {
-  auto impl = std::make_shared<Responder::Impl>(exchange->wake_timer.get_executor(), exchange);
+void Session::hand_over(Request request) {
+  const auto look_again = [weak = weak_from_this()] {
+    if (const auto self = weak.lock()) self->look();
+  };
+  exchange_ = std::make_shared<Exchange>(look_again, environment_.options.stream_queue_bytes);
+  streaming_ = false;
+  auto impl = std::make_shared<Responder::Impl>(stream_.get_executor(), exchange_);
   try {
     (*environment_.handler)(std::move(request), Responder{impl});
   } catch (const std::exception& fault) {
@@ -167,110 +167,140 @@ void Session::hand_over(Request request, const std::shared_ptr<Exchange>& exchan
   }
 }
 
-asio::awaitable<void> Session::refuse(ErrorCode error) {
-  auto response = closed_ ? std::nullopt : response_to(error);
-  if (!response) co_return;
-  ++environment_.stats->rejected;
-  static_cast<void>(co_await send(std::move(*response), false, 11, false));
+void Session::look() {
+  if (closed_ || !exchange_) return;
+  if (streaming_) {
+    pump_stream();
+  } else if (exchange_->stream_type) {
+    begin_stream();
+  } else if (exchange_->response) {
+    Response response = std::move(*std::exchange(exchange_->response, std::nullopt));
+    send(std::move(response));
+  }
 }
 
-asio::awaitable<bool> Session::send(Response response, bool keep_alive, unsigned version, bool head) {
-  bhttp::response<bhttp::string_body> message{static_cast<bhttp::status>(response.status), version};
-  message.set(bhttp::field::server, server_name);
-  message.set(bhttp::field::content_type, response.content_type);
-  for (const auto& [name, value] : response.headers) message.set(name, value);
-  message.keep_alive(keep_alive);
-  message.body() = std::move(response.body);
-  message.prepare_payload();
-  if (head) message.body().clear();  // the length stays: it is what GET would have
+void Session::send(Response response) {
+  message_ = {};
+  message_.result(response.status);
+  message_.version(version_);
+  message_.set(bhttp::field::server, server_name);
+  message_.set(bhttp::field::content_type, response.content_type);
+  for (const auto& [name, value] : response.headers) message_.set(name, value);
+  message_.keep_alive(keep_alive_);
+  message_.body() = std::move(response.body);
+  message_.prepare_payload();
+  if (head_) message_.body().clear();  // the length stays: it is what GET would have
   arm(environment_.options.write_timeout);
-  const auto [error, bytes] = co_await bhttp::async_write(stream_, message, as_awaited);
-  timer_.cancel();
-  co_return !error && keep_alive;
-}
-
-asio::awaitable<bool> Session::send_stream(std::shared_ptr<Exchange> exchange, unsigned version) {
-  bhttp::response<bhttp::empty_body> head{bhttp::status::ok, version};
-  head.set(bhttp::field::server, server_name);
-  head.set(bhttp::field::content_type, *exchange->stream_type);
-  head.set(bhttp::field::cache_control, "no-store");
-  const bool chunked = version >= 11;
-  if (chunked) head.chunked(true);
-  head.keep_alive(false);
-  bhttp::response_serializer<bhttp::empty_body> serializer{head};
-  arm(environment_.options.write_timeout);
-  const auto [header_error, header_bytes] =
-      co_await bhttp::async_write_header(stream_, serializer, as_awaited);
-  timer_.cancel();
-  if (header_error) {
-    exchange->reader_gone();
-    co_return false;
-  }
-  watch_reader(exchange);
-  for (;;) {
-    while (exchange->chunks.empty() && !exchange->finished && !exchange->gone && !closed_) {
-      exchange->wake_timer.expires_at(asio::steady_timer::time_point::max());
-      static_cast<void>(co_await exchange->wake_timer.async_wait(as_awaited));
-    }
-    if (exchange->gone || closed_) {
-      close();
-      co_return false;
-    }
-    arm(environment_.options.write_timeout);
-    if (exchange->chunks.empty()) break;
-    const std::string chunk = std::move(exchange->chunks.front());
-    exchange->chunks.pop_front();
-    exchange->shared->queued_bytes -= chunk.size();
-    boost::system::error_code failed;
-    if (chunked) {
-      const auto buffers = bhttp::make_chunk(asio::const_buffer{chunk.data(), chunk.size()});
-      const auto [error, bytes] = co_await asio::async_write(stream_, buffers, as_awaited);
-      failed = error;
-    } else {
-      const asio::const_buffer buffer{chunk.data(), chunk.size()};
-      const auto [error, bytes] = co_await asio::async_write(stream_, buffer, as_awaited);
-      failed = error;
-    }
-    timer_.cancel();
-    if (failed) {
-      exchange->reader_gone();
-      close();
-      co_return false;
-    }
-  }
-  exchange->shared->stream_open = false;
-  if (chunked) {
-    const auto last = bhttp::make_chunk_last();
-    static_cast<void>(co_await asio::async_write(stream_, last, as_awaited));
-  }
-  stream_.end_writing();
-  close();
-  co_return false;
-}
-
-void Session::watch_reader(const std::shared_ptr<Exchange>& exchange) {
-  stream_.async_read_some(asio::buffer(scrap_), [self = shared_from_this(), weak = std::weak_ptr{exchange}](
-                                                    boost::system::error_code error, std::size_t) {
-    const auto target = weak.lock();
-    if (!target || self->closed_) return;
+  bhttp::async_write(stream_, message_, [self = shared_from_this()](ErrorCode error, std::size_t) {
+    if (self->closed_) return;
+    self->disarm();
     if (error)
-      target->reader_gone();
+      self->close();
+    else if (self->keep_alive_)
+      self->read_request();
     else
-      self->watch_reader(target);  // a stream's reader has nothing to say; what it says is thrown away
+      self->drain();
   });
 }
 
-asio::awaitable<void> Session::drain() {
+void Session::begin_stream() {
+  streaming_ = true;
+  writing_ = true;
+  stream_head_ = {};
+  stream_head_.result(bhttp::status::ok);
+  stream_head_.version(version_);
+  stream_head_.set(bhttp::field::server, server_name);
+  stream_head_.set(bhttp::field::content_type, *exchange_->stream_type);
+  stream_head_.set(bhttp::field::cache_control, "no-store");
+  if (version_ >= 11) stream_head_.chunked(true);
+  stream_head_.keep_alive(false);
+  stream_serializer_.emplace(stream_head_);
+  arm(environment_.options.write_timeout);
+  bhttp::async_write_header(stream_, *stream_serializer_,
+                            [self = shared_from_this()](ErrorCode error, std::size_t) {
+                              if (self->closed_) return;
+                              self->disarm();
+                              self->writing_ = false;
+                              if (error) {
+                                self->close();
+                                return;
+                              }
+                              self->watch_reader();
+                              self->pump_stream();
+                            });
+}
+
+void Session::pump_stream() {
+  if (writing_) return;
+  if (exchange_->gone) {
+    close();
+    return;
+  }
+  if (exchange_->chunks.empty()) {
+    if (exchange_->finished) end_stream();
+    return;
+  }
+  writing_ = true;
+  chunk_ = std::move(exchange_->chunks.front());
+  exchange_->chunks.pop_front();
+  exchange_->shared->queued_bytes -= chunk_.size();
+  arm(environment_.options.write_timeout);
+  auto written = [self = shared_from_this()](ErrorCode error, std::size_t) {
+    if (self->closed_) return;
+    self->disarm();
+    self->writing_ = false;
+    if (error)
+      self->close();
+    else
+      self->pump_stream();
+  };
+  const asio::const_buffer bytes{chunk_.data(), chunk_.size()};
+  if (version_ >= 11)
+    asio::async_write(stream_, bhttp::make_chunk(bytes), std::move(written));
+  else
+    asio::async_write(stream_, bytes, std::move(written));
+}
+
+void Session::end_stream() {
+  writing_ = true;
+  exchange_->shared->stream_open = false;
+  arm(environment_.options.write_timeout);
+  chunk_ =
+      version_ >= 11 ? "0\r\n\r\n" : "";  // the last chunk; before HTTP/1.1 the end of the stream says it
+  asio::async_write(stream_, asio::const_buffer{chunk_.data(), chunk_.size()},
+                    [self = shared_from_this()](ErrorCode, std::size_t) {
+                      if (self->closed_) return;
+                      self->stream_.end_writing();
+                      self->close();
+                    });
+}
+
+void Session::watch_reader() {
+  stream_.async_read_some(asio::buffer(scrap_), [self = shared_from_this()](ErrorCode error, std::size_t) {
+    if (self->closed_) return;
+    if (error)
+      self->close();
+    else
+      self->watch_reader();  // a stream's reader has nothing to say; what it says is thrown away
+  });
+}
+
+void Session::drain() {
   // Closing with unread input would reset the connection, and the peer might never read our answer (413,
   // say).
-  stream_.end_writing();
-  arm(drain_timeout);
-  for (std::size_t read = 0; read < 4 * body_bytes_max && !closed_;) {
-    const auto [error, bytes] =
-        co_await asio::async_read(stream_, asio::buffer(scrap_), asio::transfer_at_least(1), as_awaited);
-    if (error) break;
-    read += bytes;
+  if (drained_bytes_ == 0) {
+    stream_.end_writing();
+    arm(drain_timeout);
   }
+  stream_.async_read_some(asio::buffer(scrap_),
+                          [self = shared_from_this()](ErrorCode error, std::size_t bytes) {
+                            if (self->closed_) return;
+                            self->drained_bytes_ += bytes;
+                            if (error || self->drained_bytes_ > drain_bytes_max)
+                              self->close();
+                            else
+                              self->drain();
+                          });
 }
 
 }  // namespace remus::http

@@ -91,6 +91,7 @@ struct Connector::Impl final : std::enable_shared_from_this<Connector::Impl> {
   std::shared_ptr<const Handlers> handlers;  ///< shared: a handler may destroy the connector
   asio::steady_timer timer;                  ///< Welcome's time limit, or the wait for the next round
   std::mt19937 random;
+  std::uint64_t wait_number{0};
 
   bool running{false};
   std::size_t next_address{0};
@@ -108,9 +109,22 @@ struct Connector::Impl final : std::enable_shared_from_this<Connector::Impl> {
 
   void stop() {
     running = false;
-    timer.cancel();
+    disarm();
     if (dial) std::exchange(dial, nullptr)->cancel();
     if (connection) std::exchange(connection, nullptr)->abandon();
+  }
+
+  /// The number tells a wait that was ended just too late to be cancelled from the one that is meant.
+  template <typename Then>
+  void arm(std::chrono::milliseconds timeout, const Then& then) {
+    timer.expires_after(timeout);
+    timer.async_wait([self = shared_from_this(), then, number = ++wait_number](error_code cancelled) {
+      if (!cancelled && self->wait_number == number) then(*self);
+    });
+  }
+  void disarm() {
+    ++wait_number;
+    timer.cancel();
   }
 
   void begin_round() {
@@ -136,7 +150,7 @@ struct Connector::Impl final : std::enable_shared_from_this<Connector::Impl> {
   }
 
   void address_failed(Error error) {
-    timer.cancel();
+    disarm();
     if (connection) std::exchange(connection, nullptr)->abandon();
     if (!round_error) {
       round_error = std::move(error);
@@ -153,10 +167,7 @@ struct Connector::Impl final : std::enable_shared_from_this<Connector::Impl> {
     std::uniform_int_distribution<std::int64_t> spread{backoff.count() * 3 / 4, backoff.count() * 5 / 4};
     const std::chrono::milliseconds wait{spread(random)};
     backoff = std::min(backoff * 2, options.backoff_max);
-    timer.expires_after(wait);
-    timer.async_wait([self = shared_from_this()](error_code cancelled) {
-      if (!cancelled && self->running) self->begin_round();
-    });
+    arm(wait, [](Impl& self) { self.begin_round(); });
     const auto kept = handlers;
     if (kept->on_failed) kept->on_failed(*round_error, wait);
   }
@@ -172,13 +183,11 @@ struct Connector::Impl final : std::enable_shared_from_this<Connector::Impl> {
     connection->start({[self](Message message, std::size_t) { self->on_answer(std::move(message)); },
                        {},
                        [self](Error error) { self->address_failed(std::move(error)); }});
-    timer.expires_after(options.handshake_timeout);
-    timer.async_wait([self](error_code cancelled) {
-      if (!cancelled && self->connection)
-        self->address_failed({Errc::timeout,
-                              fmt::format("{} did not answer Hello within {} ms", self->connection->remote(),
-                                          self->options.handshake_timeout.count()),
-                              ""});
+    arm(options.handshake_timeout, [](Impl& me) {
+      me.address_failed({Errc::timeout,
+                         fmt::format("{} did not answer Hello within {} ms", me.connection->remote(),
+                                     me.options.handshake_timeout.count()),
+                         ""});
     });
     static_cast<void>(connection->send(hello));  // a failure comes as on_closed
   }
@@ -194,7 +203,7 @@ struct Connector::Impl final : std::enable_shared_from_this<Connector::Impl> {
       address_failed({Errc::incompatible, what, "run the same Remus release on both hosts"});
       return;
     }
-    timer.cancel();
+    disarm();
     running = false;
     connection->pause_delivery();
     connection->set_peer_window(welcome->receive_window_bytes);
