@@ -26,7 +26,7 @@ using engine::backup_action::StateChanged;
 
 namespace {
 constexpr std::chrono::milliseconds farewell{300};
-constexpr std::chrono::milliseconds report_interval{100};
+constexpr std::chrono::milliseconds report_interval{50};  ///< several within detect_min: a missed one must not tip the scales
 constexpr std::chrono::seconds health_interval{1};
 }  // namespace
 

@@ -77,11 +77,9 @@ void Replica::prepare(Session session, hypervisor::GuestDescription guest, check
     }
     sync_failed_ = false;
     const bool kept = had_image && wants_hashes;
+    // Taken from memory itself: a waiting QEMU may have put its own firmware into what is otherwise zero.
     image_->reseed(session);
-    if (kept)
-      image_->recompute();
-    else if (!had_image)
-      image_->assume_zero();
+    image_->recompute();
     check_->post([this, layout] { check_decoder_ = std::make_unique<checkpoint::BatchDecoder>(layout); });
     post([this, session, kept] {
       if (current(session)) events_.prepared(session, kept);
@@ -99,7 +97,6 @@ Status Replica::prepare_now(const hypervisor::GuestDescription& guest, const che
   auto image = checkpoint::Image::create(layout, std::move(memory->blocks));
   if (!image) return std::unexpected(image.error());
   image_ = std::move(*image);
-  image_->assume_zero();
   layout_ = layout;
   apply_decoder_ = std::make_unique<checkpoint::BatchDecoder>(layout);
   return {};
@@ -316,7 +313,7 @@ void Replica::check_health() {
     if (!image_ || standby_->healthy()) return;
     image_.reset();
     post([this] {
-      events_.standby_lost(Error{Errc::closed, "the standby's process is gone or does not answer", {}});
+      events_.standby_lost(Error{Errc::closed, "the standby's process is gone", {}});
     });
   });
 }

@@ -41,7 +41,7 @@ class Standby {
   /// Throws the waiting guest and its memory away. Idempotent; nothing of it is left.
   virtual Status discard() = 0;
 
-  /// Whether the waiting (or activated) guest's process exists and answers. Does not block for long (≤ 100 ms).
+  /// Whether the waiting (or activated) guest's process exists and has not closed its monitor. Does not block.
   [[nodiscard]] virtual bool healthy() = 0;
 
   /// How to manage the guest after activation, e.g. {"qmp": "/run/remus/web1/qmp.sock", "pid": 4711}.

@@ -81,7 +81,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call):
     """Keeps every log of the lab when a test fails, before a later test overwrites it."""
     report = (yield).get_result()
-    used = getattr(item, "funcargs", {}).get("lab")
+    arguments = getattr(item, "funcargs", {})
+    used = arguments.get("lab") or getattr(arguments.get("pair"), "lab", None)
     if report.failed and isinstance(used, Lab):
         target = ARTEFACTS / re.sub(r"[^\w.-]+", "_", item.nodeid.rpartition("/")[2])
         shutil.rmtree(target, ignore_errors=True)

@@ -108,7 +108,7 @@ class Pair:
         else:
             host.boot()
         self.lab.start_remus(dead)
-        self.qmp = None
+        self.qmp = self.status()["qmp"]
         eventually(lambda: self.protect(check=False).returncode == 0, PATIENCE_S, what="protected the other way round",
                    pause=0.5)
         self.wait_protected()
