@@ -33,6 +33,8 @@ Result<pid_t> spawn_detached(const std::filesystem::path& program, const std::ve
   posix_spawn_file_actions_t actions{};
   ::posix_spawnattr_init(&attributes);
   ::posix_spawn_file_actions_init(&actions);
+  // A guard outlives us: it must not keep our sockets open, or nobody could listen on them after us.
+  ::posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
   ::posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   sigset_t none{};
   sigset_t all{};
