@@ -53,6 +53,7 @@ def measure(quick: bool) -> Result:
         rows.append([str(index + 1), load, found["detected_ms"], found["activation_ms"], found["outage_ms"], rest])
     keys = ("detected_ms", "activation_ms", "outage_ms")
     rows.append(["median", "", *[median([found[key] for found in samples]) for key in keys], median([row[5] for row in rows])])
+    typical = median([found["activation_ms"] for found in samples])
     worst = max(found["activation_ms"] for found in samples)
     return Result(
         name="failover",
@@ -62,7 +63,12 @@ def measure(quick: bool) -> Result:
         samples=samples,
         plot=lambda axes: _plot(axes, samples),
         targets=[
-            Target("activation after detection", f"≤ {LIMIT_MS} ms", f"at most {worst} ms", worst <= LIMIT_MS),
+            Target(
+                "activation after detection",
+                f"≤ {LIMIT_MS} ms",
+                f"median {typical:.0f} ms, worst {worst} ms",
+                worst <= LIMIT_MS,
+            )
         ],
         notes=["Rest: retransmission by the guest's and the client's TCP, less the part of the outage before the last sign."],
     )

@@ -37,7 +37,7 @@ def _modes(stand_: Stand, count: int) -> dict[str, list[list[float]]]:
 
 
 def measure(quick: bool) -> Result:
-    count = 50 if quick else 250
+    count = 50 if quick else 160
     samples = {}
     with stand("latency") as stand_:
         for name, programs in LOADS.items():
