@@ -67,7 +67,7 @@ class Stand:
     def __init__(self, lab: Lab, guest: Guest) -> None:
         self.lab = lab
         self.guest = guest
-        self.losses = 0  # measurements thrown away because protection was lost in their midst
+        self.losses = 0  # measurements thrown away, protection or an answer having been lost in their midst
 
     def protect(self, **options: str | int | float) -> None:
         """Protects the guest and waits until it is; options as of `remus protect`, '_' for '-'."""
@@ -88,17 +88,22 @@ class Stand:
         for _ in range(ATTEMPTS):
             self._wait_protected()
             session = self.status()["session"]
-            found = measure()
-            after = self.status()
-            if (after["state"], after["session"]) == ("protected", session):
-                return found
+            try:
+                found = measure()
+                after = self.status()
+            except (LabError, OSError) as error:  # a machine so busy that nothing answers
+                why = str(error)
+            else:
+                if (after["state"], after["session"]) == ("protected", session):
+                    return found
+                why = after["reason"]
             self.losses += 1
-        raise LabError(f"protection was lost in each of {ATTEMPTS} attempts: {after['reason']}")
+        raise LabError(f"no measurement came to its end in {ATTEMPTS} attempts: {why}")
 
     def losses_note(self) -> list[str]:
         if not self.losses:
             return []
-        return [f"Protection was lost, and came back, in {self.losses} measurements; they were made again."]
+        return [f"Measurements made again because protection or the guest's answer was lost in their midst: {self.losses}."]
 
     def unprotect(self) -> None:
         self.lab.remus("A", "unprotect", NAME)
