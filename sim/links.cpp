@@ -9,18 +9,18 @@ bool World::path_open(std::size_t to) const noexcept {
   return blocked_[to] == 0 && hosts_[to].up && !hosts_[to].frozen;
 }
 
-void World::push(int connection, std::size_t to, Message message, Ns extra) {
+void World::push(int connection, std::size_t to, const Message& message, Ns extra) {
   Connection& link = connections_[static_cast<std::size_t>(connection)];
   const Ns when = std::max(link.last_at[to], now_ + extra + rng_.range(delay_min_, delay_max_));
   link.last_at[to] = when;
-  link.queue[to].push_back(std::move(message));
+  link.queue[to].push_back(message);
   at(when - now_, EventKind::deliver, to, static_cast<std::uint64_t>(connection));
 }
 
-void World::send(std::size_t h, Message message, Ns transfer) {
+void World::send(std::size_t h, const Message& message, Ns transfer) {
   const Guard& guard = hosts_[h].guard;
   if (guard.connection < 0) return;
-  push(guard.connection, 1 - h, std::move(message), transfer);
+  push(guard.connection, 1 - h, message, transfer);
 }
 
 /// A path has healed: TCP sends again what was stuck.
@@ -106,7 +106,7 @@ void World::deliver(std::size_t h, int connection) {
     }
     return;
   }
-  const Message message = std::move(link.queue[h].front());
+  const Message message = link.queue[h].front();
   link.queue[h].pop_front();
   mix(static_cast<std::uint64_t>(message.kind) << 16U | message.epoch);
   if (dialled) return accept_dial(h, connection, message);
@@ -196,7 +196,8 @@ void World::receive_backup(std::size_t h, const Message& message) {
     case MessageKind::epoch_end: {
       guard.torn = false;
       if (message.session != backup.session()) break;
-      const Epoch next = backup.held() ? *backup.held() + 1 : 0;
+      const auto held = backup.held();
+      const Epoch next = held ? *held + 1 : 0;
       if (message.epoch == next) {
         guard.whole.emplace_back(message.epoch, message.snapshot);
         note("host {}: holds epoch {}", h, message.epoch);

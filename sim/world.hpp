@@ -233,8 +233,8 @@ class World final {
   // links.cpp
   [[nodiscard]] bool path_open(std::size_t to) const noexcept;
   void dial(std::size_t h);
-  void send(std::size_t h, Message message, Ns transfer = 0);
-  void push(int connection, std::size_t to, Message message, Ns extra);
+  void send(std::size_t h, const Message& message, Ns transfer = 0);
+  void push(int connection, std::size_t to, const Message& message, Ns extra);
   void flush_paths();
   void close(std::size_t h, bool abrupt);
   void deliver(std::size_t h, int connection);
@@ -321,7 +321,7 @@ class World final {
   bool healed_{};
   bool stopped_{};          ///< the guest was shut down: nothing more is expected
   std::uint64_t faults_{};  ///< so far; an expectation holds only while no further fault comes
-  bool grant_lost_{};  ///< the arbiter granted, and its answer was lost (docs/engine.md, "Open")
+  bool grant_lost_{};       ///< the arbiter granted, and its answer was lost (docs/engine.md, "Open")
   std::size_t failovers_{};
   bool was_protected_{};
   std::optional<Epoch> settled_commit_{};

@@ -184,7 +184,7 @@ void Backup::epoch_applied(Time now, Session session, Epoch epoch) {
   settle(now);
 }
 
-void Backup::apply_failed(Time now, Session session, std::string reason) {
+void Backup::apply_failed(Time now, Session session, const std::string& reason) {
   if (finished() || session_ == 0 || session != session_) return;
   wake(now);
   give_up_image("the image is damaged: " + reason, BackupState::empty);
@@ -192,7 +192,7 @@ void Backup::apply_failed(Time now, Session session, std::string reason) {
   settle(now);
 }
 
-void Backup::standby_lost(Time now, std::string reason) {
+void Backup::standby_lost(Time now, const std::string& reason) {
   if (finished()) return;
   wake(now);
   give_up_image("the standby is gone: " + reason, BackupState::empty);

@@ -108,9 +108,9 @@ class Backup final {
   // --- the image ---
   void epoch_applied(Time now, Session session, Epoch epoch);
   /// The image is damaged: it is given up, and the primary will synchronize anew.
-  void apply_failed(Time now, Session session, std::string reason);
+  void apply_failed(Time now, Session session, const std::string& reason);
   /// The standby or its memory is gone (its process died, no memory).
-  void standby_lost(Time now, std::string reason);
+  void standby_lost(Time now, const std::string& reason);
 
   // --- witnesses and decisions ---
   void host_report(Time now, const HostReport& report);
@@ -120,7 +120,7 @@ class Backup final {
   /// alive or may have gone on without us. With force only an image that is not whole is a reason to refuse.
   [[nodiscard]] std::expected<void, std::string> operator_failover(Time now, bool force);
   void activated(Time now);
-  void activation_failed(Time now, std::string reason);
+  void activation_failed(Time now, const std::string& reason);
   /// New limits from now on; those of failure detection apply from the next link on.
   void configure(const Config& config) { config_ = config; }
   /// Take this side's part off: the image is discarded.

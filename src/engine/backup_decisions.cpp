@@ -138,12 +138,13 @@ void Backup::verdict(Time now, Generation generation, Verdict verdict) {
 /// Activation waits until all that was acknowledged is in the image: whoever was told "held" finds it there.
 void Backup::activate_if_applied() {
   if (state_ != BackupState::activating || activating_) return;
-  if (applied_ != held_ && !(mutated(Mutation::s5_activate_before_applied) && applied_)) return;
+  if (!applied_) return;
+  if (applied_ != held_ && !mutated(Mutation::s5_activate_before_applied)) return;
   REMUS_ASSERT("S2", usable(), "only a whole image is activated");
   REMUS_ASSERT("S3", claimed_ > generation_, "generations only rise");
   activating_ = true;
   const Generation generation = mutated(Mutation::s3_generation_not_raised) ? generation_ : claimed_;
-  act(action::Activate{generation, mutated(Mutation::s2_activate_torn) ? *applied_ + 1 : *applied_});
+  act(action::Activate{generation, *applied_ + (mutated(Mutation::s2_activate_torn) ? 1 : 0)});
 }
 
 void Backup::activated(Time now) {
@@ -154,7 +155,7 @@ void Backup::activated(Time now) {
   settle(now);
 }
 
-void Backup::activation_failed(Time now, std::string reason) {
+void Backup::activation_failed(Time now, const std::string& reason) {
   if (state_ != BackupState::activating || !activating_) return;
   wake(now);
   // The generation is spent: it was recorded, and nobody can say for certain that the guest never ran.

@@ -188,7 +188,7 @@ void Primary::release(Epoch upto) {
   act(action::Release{upto});
 }
 
-void Primary::backup_refused(Time now, std::string reason) {
+void Primary::backup_refused(Time now, const std::string& reason) {
   if (finished()) return;
   wake(now);
   if (sync_ == Sync::running || sync_ == Sync::done) {
@@ -259,7 +259,7 @@ void Primary::synchronized(Time now, Session session, CaptureCost cost) {
   settle(now);
 }
 
-void Primary::sync_failed(Time now, Session session, std::string reason) {
+void Primary::sync_failed(Time now, Session session, const std::string& reason) {
   if (finished() || session != session_ || sync_ != Sync::running) return;
   wake(now);
   fail_session(now, reason);
@@ -372,7 +372,7 @@ void Primary::captured(Time now, Session session, Epoch epoch, CaptureCost cost)
   settle(now);
 }
 
-void Primary::capture_failed(Time now, Session session, std::string reason) {
+void Primary::capture_failed(Time now, Session session, const std::string& reason) {
   if (finished() || session != session_ || !capturing_) return;
   wake(now);
   fail_session(now, reason);

@@ -140,16 +140,16 @@ class Primary final {
   /// Handshake says that the other side is active: it runs the guest as its primary.
   void backup_is_active(Time now, Generation generation);
   /// The backup cannot take this guest now (no memory, incompatible): try again later, with back-off.
-  void backup_refused(Time now, std::string reason);
+  void backup_refused(Time now, const std::string& reason);
 
   // --- the guest ---
   /// Epoch 0 is captured (guest runs again, its output is held since that pause).
   void synchronized(Time now, Session session, CaptureCost cost);
-  void sync_failed(Time now, Session session, std::string reason);
+  void sync_failed(Time now, Session session, const std::string& reason);
   /// The hypervisor can take the next checkpoint. Once after synchronized() and once after each captured().
   void capture_ready(Time now);
   void captured(Time now, Session session, Epoch epoch, CaptureCost cost);
-  void capture_failed(Time now, Session session, std::string reason);
+  void capture_failed(Time now, Session session, const std::string& reason);
   /// The running epoch has output waiting.
   void output_waiting(Time now);
   /// The guest's process is gone. `in_good_order`: it shut down by itself or was asked to.
