@@ -57,7 +57,7 @@ Side side_of(const json& object) {
 
 template <typename T>
 json or_null(const std::optional<T>& value) {
-  return value ? json{*value} : json{};
+  return value ? json(*value) : json{};  // with braces it would be a list of one
 }
 
 json error_body(const Error& e) {
