@@ -3,7 +3,7 @@
 from lab.qemu.demo.screen import Screen
 
 UNITS = ["B", "KiB", "MiB", "GiB", "TiB"]
-PULSE_COLUMNS = 60
+PULSE_COLUMNS = 50
 SILENT_MS = 100  # more than this without a record is worth showing as a gap
 BLOCKS = "▁▂▃▄▅▆▇█"
 
@@ -82,7 +82,7 @@ def client_lines(screen: Screen, history: list[dict]) -> list[str]:
     quiet = f"silent for {silent:.0f} ms"
     faults = "; ".join(stats.get("faults", []))
     return [
-        f"{label('session      ')} {stats.get('records_in', 0)} records in, {stats.get('records_out', 0)} out, "
+        f"{label('session      ')} {stats.get('records_in', 0)} in, {stats.get('records_out', 0)} out, "
         f"{screen.bad(faults) if faults else screen.good('none lost, duplicated or changed')}",
         f"{label('round trip   ')} p50 {number(stats.get('rtt_p50_ms'), 'ms', 1)}, "
         f"p99 {number(stats.get('rtt_p99_ms'), 'ms', 1)}, {screen.bad(quiet) if silent > SILENT_MS else quiet}",
