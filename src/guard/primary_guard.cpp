@@ -313,7 +313,11 @@ void PrimaryGuard::act(const AbandonSession& action) {
   sender_.clear();
 }
 
-void PrimaryGuard::act(const PassOutput& /*action*/) { guest_.output->pass(); }
+void PrimaryGuard::act(const PassOutput& /*action*/) {
+  // A witness must be able to tell that output goes out which no backup holds.
+  static_cast<void>(record({.generation = engine_->generation(), .role = HostRole::primary, .alone = true}));
+  guest_.output->pass();
+}
 
 void PrimaryGuard::act(const Fence& action) {
   if (fencing_) return;
@@ -389,7 +393,6 @@ void PrimaryGuard::act(const StateChanged& action) {
   if (action.to == engine::PrimaryState::protected_) {
     last_error_.reset();
     sync_.reset();
-    static_cast<void>(record({.generation = engine_->generation(), .role = HostRole::primary}));
   }
   events_.add("state",
               fmt::format("{} → {}: {}", engine::to_string(action.from), engine::to_string(action.to), action.reason),

@@ -118,6 +118,8 @@ Pipeline::Events PrimaryGuard::pipeline_events() {
   };
   events.synchronized = [this](engine::Session session, const hypervisor::CaptureReport& report) {
     record_capture(report);
+    // Output has been held since that pause.
+    static_cast<void>(record({.generation = engine_->generation(), .role = HostRole::primary}));
     engine_->synchronized(engine_now(), session,
                           {.pages = report.pages, .bytes = report.device_bytes,
                            .pause = std::chrono::microseconds{report.pause_us}});
