@@ -6,7 +6,7 @@ with different waits between requests.
 
 from bench.suite.figures import median, quantile
 from bench.suite.result import Result
-from bench.suite.stand import Stand, stand
+from bench.suite.stand import PATIENT, Stand, stand
 
 LOADS = {"idle": (), "mixed-work": ("mixed-work",)}
 WAITS_S = (0.003, 0.011, 0.019)
@@ -27,7 +27,7 @@ def _requests(stand_: Stand, count: int) -> list[list[float]]:
 
 def _modes(stand_: Stand, count: int) -> dict[str, list[list[float]]]:
     found = {MODES[0]: _requests(stand_, count)}
-    stand_.protect()
+    stand_.protect(**PATIENT)
     found[MODES[1]] = stand_.steady(lambda: _requests(stand_, count))
     fixed = f"{FIXED_MS}ms"
     stand_.set(interval=fixed, max_latency=fixed, min_interval=fixed)

@@ -4,7 +4,7 @@ import time
 
 from bench.suite.figures import median, quantile
 from bench.suite.result import Result, Target
-from bench.suite.stand import Stand, stand
+from bench.suite.stand import PATIENT, Stand, stand
 
 FULL = (10, 100, 500, 1000, 2000, 5000, 10000, 20000)
 QUICK = (100, 2000, 10000)
@@ -59,7 +59,7 @@ def measure(quick: bool) -> Result:
     with stand("pause") as stand_:
         # The snapshot comes first, while the guest is as its user started it.
         snapshot = _snapshot_ms(stand_, 2 if quick else 5)
-        stand_.protect(interval="250ms", max_latency="250ms", max_overhead=0.9)
+        stand_.protect(**PATIENT, interval="250ms", max_latency="250ms", max_overhead=0.9)
         idle = stand_.steady(lambda: stand_.checkpoints(seconds))
         series = {"idle": idle}
         for pages in QUICK if quick else FULL:

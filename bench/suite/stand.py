@@ -23,6 +23,7 @@ GUARD_SOCKET = f"/run/remus/guards/{NAME}.primary.sock"
 DAEMON_SOCKET = "/run/remus/remusd.sock"
 SETTLE_S = 20
 ATTEMPTS = 3
+PATIENT = {"detect_min": "5s", "detect_max": "10s", "alone_after": "30s"}  # no failover where a host only stalls
 T = TypeVar("T")
 
 
@@ -70,7 +71,10 @@ class Stand:
         self.losses = 0  # measurements thrown away, protection or an answer having been lost in their midst
 
     def protect(self, **options: str | int | float) -> None:
-        """Protects the guest and waits until it is; options as of `remus protect`, '_' for '-'."""
+        """Protects the guest and waits until it is; options as of `remus protect`, '_' for '-'.
+
+        Whoever measures something else than failovers wants none on a machine that stalls: see PATIENT.
+        """
         words = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", value)]
         qmp = self.guest.spec.qmp
         self.lab.remus("A", "protect", NAME, "--qmp", qmp, "--to", "hostB", *words, timeout=90)
