@@ -156,7 +156,7 @@ Task<Result<json>> Host::protect(ProtectRequest request) {
   auto result = co_await protect_locked(guest, std::move(request));
   if (!result || dry_run) {
     if (fresh) {
-      guests_.erase(name);
+      forget(*guest);
     } else {
       const auto generation = guest->registration.generation;
       guest->registration = before;

@@ -101,8 +101,8 @@ Result<Peers::Paths*> Peers::paths_to(const std::string& name) {
     for (const auto& endpoint : peer->addresses) {
       auto path = std::make_shared<Path>();
       path->endpoint = endpoint;
-      http::TlsEndpoint tls{link::Address{endpoint.host, endpoint.port}, name, *identity};
-      path->client = std::make_unique<http::AsyncClient>(io_, std::move(tls), 64);
+      path->tls = http::TlsEndpoint{link::Address{endpoint.host, endpoint.port}, name, *identity};
+      path->client = std::make_unique<http::AsyncClient>(io_, path->tls, 64);
       paths.paths.push_back(std::move(path));
     }
   }
@@ -116,12 +116,21 @@ Task<Result<nlohmann::json>> Peers::ask(std::string peer, http::Call call,
   // Held over the waits: the peer may be removed or given other addresses meanwhile.
   const auto paths = (*found)->paths;
   const std::size_t best = (*found)->best;
+  // Building a standby takes seconds. On the kept connection a question that decides about a guest would wait
+  // behind it, and a peer that is busy would look like one that is dead.
+  const bool short_question = call.method == "GET";
   std::string tried;
   for (std::size_t i = 0; i < paths.size(); ++i) {
     const std::size_t index = (best + i) % paths.size();
     const auto path = paths[index];
     http::Call copy = call;
-    auto answer = co_await daemon::ask(*path->client, std::move(copy), timeout);
+    Result<nlohmann::json> answer = nlohmann::json{};
+    if (short_question) {
+      answer = co_await daemon::ask(*path->client, std::move(copy), timeout);
+    } else {
+      http::Endpoint endpoint{path->tls};
+      answer = co_await ask_once(io_, std::move(endpoint), std::move(copy), timeout);
+    }
     if (answer || !no_answer(answer.error().kind)) {
       if (const auto now = paths_.find(peer); now != paths_.end() && now->second.paths == paths) {
         now->second.best = index;

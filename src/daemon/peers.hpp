@@ -50,7 +50,8 @@ class Peers final {
  private:
   struct Path {
     guard::Endpoint endpoint{};
-    std::unique_ptr<http::AsyncClient> client{};
+    http::TlsEndpoint tls{};
+    std::unique_ptr<http::AsyncClient> client{};  ///< kept connection, for short questions
   };
   struct Paths {
     std::vector<std::shared_ptr<Path>> paths{};
