@@ -140,14 +140,14 @@ struct Parser {
   void add_cert() {
     auto* cert = app.add_subcommand("cert", "the certificates hosts show each other");
     cert->require_subcommand(1);
-    auto* init = command(*cert, "init", "create a certificate authority", "  remus cert init /root/remus-ca",
+    auto* init = command(*cert, "init", "create a certificate authority", "  remus cert init /var/lib/remus-ca",
                          cert_init);
     init->add_option("CA-DIR", cert_init.directory, "directory for it; keep it off the hosts if you can")
         ->required();
     init->add_option("--cluster", cert_init.cluster, "name it stands for")->capture_default_str();
     auto* issue = command(*cert, "issue", "issue a host's certificate",
-                          "  remus cert issue /root/remus-ca hostB /root/hostB-pki\n"
-                          "  then copy /root/hostB-pki/* to hostB:/etc/remus/pki/",
+                          "  remus cert issue /var/lib/remus-ca hostB /var/lib/hostB-pki\n"
+                          "  then copy /var/lib/hostB-pki/* to hostB:/etc/remus/pki/",
                           cert_issue);
     issue->add_option("CA-DIR", cert_issue.ca, "directory of the authority")->required();
     issue->add_option("HOST", cert_issue.host, "the host's name")->required()->check(host_name());
