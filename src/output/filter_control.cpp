@@ -88,6 +88,18 @@ Status FilterControl::set(const std::string& id, bool on) {
   return {};
 }
 
+void FilterControl::post_inbound(bool on) {
+  static_cast<void>(qmp_->post(
+      "qom-set", {{"path", "/objects/" + inbound_}, {"property", "status"}, {"value", on ? "on" : "off"}}));
+}
+
+Status FilterControl::settle(std::chrono::milliseconds timeout) {
+  // The cheapest command there is: commands are done in order, so its answer stands for those before it.
+  auto done = qmp_->execute("query-name", json::object(), timeout);
+  if (!done) return std::unexpected(done.error());
+  return {};
+}
+
 Status FilterControl::remove() {
   Status result{};
   const auto tell = [&](const char* command, const std::string& id) {

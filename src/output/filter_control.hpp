@@ -34,7 +34,10 @@ class FilterControl final {
 
   Status set_redirector(bool on) { return set(redirector_, on); }
   Status set_gate(bool on) { return set(gate_, on); }
-  Status set_inbound(bool on) { return set(inbound_, on); }
+  /// Not waited for.
+  void post_inbound(bool on);
+  /// Waits until all that was posted has been done, at most this long.
+  Status settle(std::chrono::milliseconds timeout);
 
   [[nodiscard]] int from_guest() const noexcept { return from_guest_.get(); }
   [[nodiscard]] int to_network() const noexcept { return to_network_.get(); }

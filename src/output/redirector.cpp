@@ -29,6 +29,7 @@ using std::chrono::milliseconds;
 
 constexpr std::size_t receive_bytes = 256UL << 10;
 constexpr auto quiet_timeout = milliseconds{5};  ///< QEMU normally reads what we sent within microseconds
+constexpr auto inbound_timeout = milliseconds{3};
 constexpr auto drain_timeout = milliseconds{3000};
 constexpr auto switch_timeout = milliseconds{3000};
 constexpr auto poll_step = std::chrono::microseconds{50};
@@ -411,8 +412,9 @@ void FilterRedirector::before_pause() {
   if (ports_.empty()) return;
   if (options_.hold_inbound) {
     inbound_held_ = true;
-    for (const auto& port : ports_)
-      if (auto on = port->control.set_inbound(true); !on) spdlog::debug("inbound: {}", on.error().text());
+    for (const auto& port : ports_) port->control.post_inbound(true);
+    // A QEMU that is too busy to answer must not delay the checkpoint: at worst a packet is lost.
+    static_cast<void>(ports_.back()->control.settle(inbound_timeout));
   }
   {
     const std::lock_guard lock{mutex_};
@@ -443,8 +445,7 @@ void FilterRedirector::after_pause() {
   }
   if (!inbound_held_) return;
   inbound_held_ = false;
-  for (const auto& port : ports_)
-    if (auto off = port->control.set_inbound(false); !off) spdlog::debug("inbound: {}", off.error().text());
+  for (const auto& port : ports_) port->control.post_inbound(false);
 }
 
 }  // namespace

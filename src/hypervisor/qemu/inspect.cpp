@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <map>
 #include <sstream>
 
 #include "hypervisor/qemu/command_line.hpp"
@@ -83,13 +85,6 @@ class Inspector final {
       }
       facts_.memory.push_back(std::move(backend));
     }
-    // QEMU tells the youngest first; nodes lie in memory in the order they were made.
-    std::ranges::reverse(facts_.memory);
-    std::uint64_t address = 0;
-    for (auto& backend : facts_.memory) {
-      backend.address = address;
-      address += backend.bytes;
-    }
     return {};
   }
 
@@ -156,6 +151,7 @@ class Inspector final {
     facts_.binary = std::move(found->binary);
     facts_.directory = std::move(found->directory);
     facts_.tcg_shim = maps_library(facts_.pid, "libremus_tcg_shim");
+    place_memory(facts_);
     for (auto& net : facts_.netdevs) {
       if (net.type != "tap") continue;
       if (net.ifname.empty()) net.ifname = tap_of(net.id);
@@ -213,6 +209,30 @@ std::vector<std::string> parse_info_ramblock(std::string_view text) {
     if (words >> name >> size >> unit) out.push_back(std::move(name));
   }
   return out;
+}
+
+void place_memory(GuestFacts& facts) {
+  std::map<std::string, int> nodes;
+  int next = 0;
+  for (const Option& option : split_argv(facts.argv)) {
+    if (option.name != "numa") continue;
+    const OptionList list = OptionList::parse(option.value, "type");
+    if (list.get_or("type", "") != "node") continue;
+    int node = next;
+    if (const auto given = list.get("nodeid"))
+      std::from_chars(given->data(), given->data() + given->size(), node);
+    next = node + 1;
+    if (const auto backend = list.get("memdev")) nodes[*backend] = node;
+  }
+  std::ranges::stable_sort(facts.memory, {}, [&](const MemoryBackend& backend) {
+    const auto node = nodes.find(backend.id);
+    return node == nodes.end() ? -1 : node->second;
+  });
+  std::uint64_t address = 0;
+  for (auto& backend : facts.memory) {
+    backend.address = address;
+    address += backend.bytes;
+  }
 }
 
 Result<GuestFacts> inspect(Qmp& qmp) {

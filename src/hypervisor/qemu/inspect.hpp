@@ -18,4 +18,7 @@ Result<GuestFacts> inspect(Qmp& qmp);
 [[nodiscard]] std::vector<NetDevice> parse_info_network(std::string_view text);
 [[nodiscard]] std::vector<std::string> parse_info_ramblock(std::string_view text);
 
+/// Orders the backends as they lie in the machine's memory, node by node, and gives each its address. Pure.
+void place_memory(GuestFacts& facts);
+
 }  // namespace remus::hypervisor::qemu

@@ -122,13 +122,19 @@ class Qmp::Impl final {
     }
     json message{{"execute", command}, {"id", id}};
     if (!arguments.empty()) message["arguments"] = std::move(arguments);
-    std::string text = message.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+    const std::string text = line_of(message);
     if (auto sent = send_all(text, pass_fd, deadline, command); !sent) {
       const std::lock_guard lock{mutex_};
       waiting_.erase(id);
       return std::unexpected(sent.error());
     }
     return await(id, command, deadline);
+  }
+
+  Status post(std::string_view command, json arguments) {
+    json message{
+        {"execute", command}, {"id", 0}, {"arguments", std::move(arguments)}};  // nobody waits for id 0
+    return send_all(line_of(message), -1, Clock::now() + post_timeout, command);
   }
 
   std::shared_ptr<void> subscribe(std::function<void(const Event&)> callback) {
@@ -167,6 +173,12 @@ class Qmp::Impl final {
   const std::filesystem::path& path() const { return path_; }
 
  private:
+  static constexpr Milliseconds post_timeout{100};
+
+  static std::string line_of(const json& message) {
+    return message.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  }
+
   struct Subscriber {
     std::function<void(const Event&)> callback;
   };
@@ -424,6 +436,10 @@ Result<std::shared_ptr<Qmp>> Qmp::connect(const std::filesystem::path& socket, M
 
 Result<json> Qmp::execute(std::string_view command, json arguments, Milliseconds timeout) {
   return impl_->execute(command, std::move(arguments), timeout, -1);
+}
+
+Status Qmp::post(std::string_view command, json arguments) {
+  return impl_->post(command, std::move(arguments));
 }
 
 Result<std::string> Qmp::human(std::string_view line, Milliseconds timeout) {

@@ -66,6 +66,11 @@ class Qmp final {
                                  nlohmann::json arguments = nlohmann::json::object(),
                                  Milliseconds timeout = command_timeout);
 
+  /// Sends a command and does not wait: QEMU carries commands of one client out in order, so a later
+  /// execute() returns after this has been done. Its outcome is not told. Errors: closed, timeout (could not
+  /// even be sent).
+  Status post(std::string_view command, nlohmann::json arguments);
+
   /// A command of the human monitor; returns what it prints.
   Result<std::string> human(std::string_view line, Milliseconds timeout = command_timeout);
 

@@ -69,7 +69,8 @@ class WaitingGuest final : public Standby {
     return given;
   }
 
-  // Not asked for an answer: a waiting QEMU on a busy host is slow, and throwing it away would cost the protection.
+  // Not asked for an answer: a waiting QEMU on a busy host is slow, and throwing it away would cost the
+  // protection.
   bool healthy() override { return process_.running() && (qmp_ ? !qmp_->closed() : record_.activated); }
 
   nlohmann::json handle() const override {

@@ -77,7 +77,7 @@ Status check_files(const std::vector<NeededFile>& files, const nlohmann::json& o
     }
     if (!fs::is_regular_file(status) || !on_primary.is_object()) continue;
     const auto known = on_primary.find(file.path);
-    if (known == on_primary.end() || !known->is_number_unsigned()) continue;
+    if (known == on_primary.end() || !known->is_number_integer()) continue;
     const std::uint64_t bytes = fs::file_size(file.path, code);
     if (code || bytes != known->get<std::uint64_t>())
       missing.push_back(fmt::format("{} ({}) has {} bytes here, {} on the primary", file.path, file.what,

@@ -1,0 +1,286 @@
+#include "hypervisor/qemu/qmp.hpp"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <atomic>
+#include <fstream>
+#include <functional>
+#include <thread>
+
+namespace {
+
+using namespace remus;
+using namespace remus::hypervisor::qemu;
+using std::chrono::milliseconds;
+namespace fs = std::filesystem;
+
+constexpr const char* greeting =
+    R"({"QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": "Debian"}, "capabilities": []}})"
+    "\r\n";
+
+class QmpTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/remus-qmp-XXXXXX";
+    directory_ = ::mkdtemp(name);
+    path_ = directory_ / "qmp.sock";
+  }
+  void TearDown() override {
+    if (server_.joinable()) server_.join();
+    fs::remove_all(directory_);
+  }
+
+  /// Listens, and lets `play` talk to the first client.
+  void serve(std::function<void(int client)> play) {
+    const int listener = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path_.native().copy(address.sun_path, sizeof address.sun_path - 1);
+    ASSERT_EQ(::bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    ASSERT_EQ(::listen(listener, 1), 0);
+    server_ = std::thread{[listener, play = std::move(play)] {
+      const int client = ::accept(listener, nullptr, nullptr);
+      play(client);
+      ::close(client);
+      ::close(listener);
+    }};
+  }
+
+  static void say(int client, std::string_view text) {
+    static_cast<void>(!::send(client, text.data(), text.size(), MSG_NOSIGNAL));
+  }
+  static nlohmann::json hear(int client) {
+    std::string line;
+    char c = 0;
+    while (::recv(client, &c, 1, 0) == 1 && c != '\n') line += c;
+    return nlohmann::json::parse(line, nullptr, false);
+  }
+  static void answer(int client, const nlohmann::json& to, const nlohmann::json& with) {
+    say(client, nlohmann::json{{"id", to.value("id", 0)}, {"return", with}}.dump() + "\n");
+  }
+  static void hang_until_closed(int client) {
+    char c = 0;
+    while (::recv(client, &c, 1, 0) > 0) continue;
+  }
+
+  fs::path directory_{};
+  fs::path path_{};
+  std::thread server_{};
+};
+
+TEST_F(QmpTest, GreetsNegotiatesAndExecutes) {
+  serve([](int client) {
+    say(client, greeting);
+    answer(client, hear(client), nlohmann::json::object());
+    const auto command = hear(client);
+    EXPECT_EQ(command.at("execute"), "query-x");
+    EXPECT_EQ(command.at("arguments").at("a"), 1);
+    say(client, R"({"event": "STOP", "timestamp": {"seconds": 2, "microseconds": 5}})"
+                "\n");
+    answer(client, command, {{"b", 2}});
+    hang_until_closed(client);
+  });
+  auto qmp = Qmp::connect(path_);
+  ASSERT_TRUE(qmp) << qmp.error().text();
+  EXPECT_EQ((*qmp)->version().text(), "7.2.22");
+  EXPECT_EQ((*qmp)->peer_pid(), ::getpid());
+  std::atomic<std::int64_t> stopped{0};
+  const auto subscription = (*qmp)->subscribe([&](const Event& event) {
+    if (event.name == "STOP") stopped = event.time_us;
+  });
+  const auto reply = (*qmp)->execute("query-x", {{"a", 1}});
+  ASSERT_TRUE(reply) << reply.error().text();
+  EXPECT_EQ(reply->at("b"), 2);
+  EXPECT_EQ(stopped, 2'000'005);  // events are delivered in the order of the line
+  (*qmp)->close();
+}
+
+TEST_F(QmpTest, QemusErrorsKeepItsWords) {
+  serve([](int client) {
+    say(client, greeting);
+    answer(client, hear(client), {});
+    auto command = hear(client);
+    say(client,
+        nlohmann::json{{"id", command["id"]}, {"error", {{"class", "GenericError"}, {"desc", "not now"}}}}
+                .dump() +
+            "\n");
+    command = hear(client);
+    say(client,
+        nlohmann::json{{"id", command["id"]}, {"error", {{"class", "CommandNotFound"}, {"desc", "what?"}}}}
+                .dump() +
+            "\n");
+    command = hear(client);
+    say(client, nlohmann::json{{"id", command["id"]}, {"error", 5}}.dump() + "\n");
+    hang_until_closed(client);
+  });
+  auto qmp = Qmp::connect(path_);
+  ASSERT_TRUE(qmp);
+  auto reply = (*qmp)->execute("a");
+  ASSERT_FALSE(reply);
+  EXPECT_EQ(reply.error().kind, Errc::refused);
+  EXPECT_NE(reply.error().text().find("not now"), std::string::npos);
+  EXPECT_EQ((*qmp)->execute("b").error().kind, Errc::not_found);
+  EXPECT_EQ((*qmp)->execute("c").error().kind, Errc::refused);
+  (*qmp)->close();
+}
+
+TEST_F(QmpTest, ALateReplyIsNobodys) {
+  serve([](int client) {
+    say(client, greeting);
+    answer(client, hear(client), {});
+    const auto slow = hear(client);
+    const auto quick = hear(client);
+    answer(client, slow, "slow");
+    answer(client, quick, "quick");
+    hang_until_closed(client);
+  });
+  auto qmp = Qmp::connect(path_);
+  ASSERT_TRUE(qmp);
+  EXPECT_EQ((*qmp)->execute("slow", {}, milliseconds{30}).error().kind, Errc::timeout);
+  const auto reply = (*qmp)->execute("quick");
+  ASSERT_TRUE(reply);
+  EXPECT_EQ(*reply, "quick");
+  (*qmp)->close();
+}
+
+TEST_F(QmpTest, TwoThreadsShareIt) {
+  serve([](int client) {
+    say(client, greeting);
+    answer(client, hear(client), {});
+    for (int i = 0; i < 400; ++i) {
+      const auto command = hear(client);
+      if (!command.is_object()) break;
+      answer(client, command, command.at("arguments").at("n"));
+    }
+    hang_until_closed(client);
+  });
+  auto qmp = Qmp::connect(path_);
+  ASSERT_TRUE(qmp);
+  std::atomic<int> wrong{0};
+  const auto work = [&](int from) {
+    for (int i = from; i < from + 200; ++i) {
+      const auto reply = (*qmp)->execute("echo", {{"n", i}});
+      if (!reply || *reply != i) ++wrong;
+    }
+  };
+  std::thread other{work, 1000};
+  work(0);
+  other.join();
+  EXPECT_EQ(wrong, 0);
+  (*qmp)->close();
+}
+
+TEST_F(QmpTest, EndOfConnectionWakesWhoWaits) {
+  serve([](int client) {
+    say(client, greeting);
+    answer(client, hear(client), {});
+    hear(client);
+  });
+  auto qmp = Qmp::connect(path_);
+  ASSERT_TRUE(qmp);
+  std::atomic<bool> told{false};
+  (*qmp)->on_closed([&] { told = true; });
+  const auto reply = (*qmp)->execute("x", {}, milliseconds{30'000});
+  ASSERT_FALSE(reply);
+  EXPECT_EQ(reply.error().kind, Errc::closed);
+  EXPECT_TRUE((*qmp)->closed());
+  for (int i = 0; i < 1000 && !told; ++i) std::this_thread::sleep_for(milliseconds{1});
+  EXPECT_TRUE(told);
+  EXPECT_EQ((*qmp)->execute("y").error().kind, Errc::closed);
+}
+
+TEST_F(QmpTest, WrongSocketsAreNamedForWhatTheyAre) {
+  auto qmp = Qmp::connect(path_);
+  ASSERT_FALSE(qmp);
+  EXPECT_EQ(qmp.error().kind, Errc::not_found);
+  std::ofstream{path_} << "a file";
+  qmp = Qmp::connect(path_);
+  ASSERT_FALSE(qmp);
+  EXPECT_EQ(qmp.error().kind, Errc::refused);
+  EXPECT_NE(qmp.error().text().find("not a socket"), std::string::npos);
+  fs::remove(path_);
+  // A socket whose owner is gone.
+  const int stale = ::socket(AF_UNIX, SOCK_STREAM, 0);
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  path_.native().copy(address.sun_path, sizeof address.sun_path - 1);
+  ASSERT_EQ(::bind(stale, reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+  ::close(stale);
+  qmp = Qmp::connect(path_);
+  ASSERT_FALSE(qmp);
+  EXPECT_EQ(qmp.error().kind, Errc::unreachable);
+  EXPECT_FALSE(Qmp::connect(std::string(200, 'x')));
+}
+
+TEST_F(QmpTest, ASilentSocketIsGivenUp) {
+  serve([](int client) { hang_until_closed(client); });
+  const auto qmp = Qmp::connect(path_, milliseconds{100});
+  ASSERT_FALSE(qmp);
+  EXPECT_EQ(qmp.error().kind, Errc::unreachable);
+  EXPECT_NE(qmp.error().text().find("another client may hold it"), std::string::npos);
+}
+
+class QmpGarbage : public QmpTest, public testing::WithParamInterface<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Greetings, QmpGarbage,
+                         testing::Values("HTTP/1.1 400 Bad Request\r\n", "{}\n", "[1,2]\n", "{\"QMP\": 5}\n",
+                                         "{\"QMP\": {\"version\": {\"qemu\": {\"major\": \"x\"}}}}\n", "\n",
+                                         "\xff\xfe\n"));
+
+TEST_P(QmpGarbage, IsNotQmp) {
+  serve([](int client) {
+    say(client, GetParam());
+    hang_until_closed(client);
+  });
+  const auto qmp = Qmp::connect(path_, milliseconds{2000});
+  ASSERT_FALSE(qmp);
+  EXPECT_EQ(qmp.error().kind, Errc::corrupt) << qmp.error().text();
+}
+
+TEST_F(QmpTest, GarbageLaterEndsTheConnection) {
+  serve([](int client) {
+    say(client, greeting);
+    answer(client, hear(client), {});
+    hear(client);
+    say(client, R"({"event": 5} {"id": "x"})"
+                "\n");
+    hang_until_closed(client);
+  });
+  auto qmp = Qmp::connect(path_);
+  ASSERT_TRUE(qmp);
+  EXPECT_EQ((*qmp)->execute("x").error().kind, Errc::closed);
+}
+
+TEST_F(QmpTest, AnEndlessLineEndsTheConnection) {
+  serve([](int client) {
+    say(client, greeting);
+    answer(client, hear(client), {});
+    hear(client);
+    const std::string chunk(1 << 20, 'x');
+    for (int i = 0; i < 40; ++i) say(client, chunk);
+    hang_until_closed(client);
+  });
+  auto qmp = Qmp::connect(path_);
+  ASSERT_TRUE(qmp);
+  const auto reply = (*qmp)->execute("x", {}, milliseconds{60'000});
+  ASSERT_FALSE(reply);
+  EXPECT_EQ(reply.error().kind, Errc::closed);
+  EXPECT_NE(reply.error().text().find("longer than"), std::string::npos);
+}
+
+TEST_F(QmpTest, DeepNestingIsNotFollowed) {
+  serve([](int client) {
+    say(client, greeting);
+    answer(client, hear(client), {});
+    hear(client);
+    say(client, "{\"id\":" + std::string(200'000, '[') + "\n");
+    hang_until_closed(client);
+  });
+  auto qmp = Qmp::connect(path_);
+  ASSERT_TRUE(qmp);
+  EXPECT_EQ((*qmp)->execute("x").error().kind, Errc::closed);
+}
+
+}  // namespace
