@@ -76,6 +76,7 @@ void BackupGuard::serve_adjust(const http::Request& request, const http::Respond
   auto options = options_from_json(*body, spec_.options);
   if (!options) return responder.fail(options.error());
   if (const Status sound = validate(*options); !sound) return responder.fail(sound.error());
+  if (const Status may = changeable(spec_.options, *options); !may) return responder.fail(may.error());
   spec_.options = *options;
   if (engine_) engine_->configure(options->engine);
   events_.add("state", "options changed", to_json(spec_.options));

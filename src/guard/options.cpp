@@ -163,4 +163,17 @@ Status validate(const GuestOptions& o, const Where& where) {
   return {};
 }
 
+Status changeable(const GuestOptions& from, const GuestOptions& to) {
+  const auto fixed = [](std::string_view option) {
+    return fail(Errc::refused, fmt::format("'{}' cannot be changed while the guest is protected", option),
+                "unprotect the guest, and protect it with the new value");
+  };
+  if (from.compression != to.compression) return fixed("compression");
+  if (from.delta_cache_bytes != to.delta_cache_bytes) return fixed("delta_cache");
+  if (from.output_buffer_bytes != to.output_buffer_bytes) return fixed("output_buffer");
+  if (from.arbiter != to.arbiter) return fixed("arbiter");
+  if (from.bridges != to.bridges) return fixed("bridges");
+  return {};
+}
+
 }  // namespace remus::guard

@@ -42,6 +42,10 @@ struct GuestOptions {
 [[nodiscard]] Result<GuestOptions> options_from_json(const nlohmann::json& value,
                                                      const GuestOptions& defaults = {},
                                                      const Where& where = {"options"});
+/// What may change while a guest is protected: pacing, pipeline, detection, bandwidth. refused, naming the first other option
+/// in which the two differ.
+[[nodiscard]] Status changeable(const GuestOptions& from, const GuestOptions& to);
+
 /// Ranges and relations between values (e.g. alone_after > detect_max).
 [[nodiscard]] Status validate(const GuestOptions& options, const Where& where = {"options"});
 

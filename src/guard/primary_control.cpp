@@ -81,6 +81,7 @@ void PrimaryGuard::serve_adjust(const http::Request& request, const http::Respon
   auto options = options_from_json(*body, spec_.options);
   if (!options) return responder.fail(options.error());
   if (const Status sound = validate(*options); !sound) return responder.fail(sound.error());
+  if (const Status may = changeable(spec_.options, *options); !may) return responder.fail(may.error());
   spec_.options = *options;
   if (engine_) engine_->configure(options->engine);
   if (connection_) connection_->set_bandwidth(options->bandwidth_bytes_per_s);
