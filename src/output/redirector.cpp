@@ -29,7 +29,7 @@ using std::chrono::milliseconds;
 
 constexpr std::size_t receive_bytes = 256UL << 10;
 constexpr auto quiet_timeout = milliseconds{5};  ///< QEMU normally reads what we sent within microseconds
-constexpr auto inbound_timeout = milliseconds{3};
+constexpr auto inbound_timeout = milliseconds{5};
 constexpr auto drain_timeout = milliseconds{3000};
 constexpr auto switch_timeout = milliseconds{3000};
 constexpr auto poll_step = std::chrono::microseconds{50};
@@ -46,12 +46,26 @@ struct Port {
   bool closed{false};  ///< QEMU has closed its end, or the framing is lost
 };
 
+class FilterRedirector;
+
+/// What the pause hooks hold on to: they may be called after the redirector has gone, and then do nothing.
+struct HookTarget {
+  std::mutex mutex{};
+  FilterRedirector* redirector{};
+};
+
 class FilterRedirector final : public Redirector {
  public:
   FilterRedirector(std::shared_ptr<Qmp> qmp, RedirectorOptions options)
-      : qmp_{std::move(qmp)}, options_{std::move(options)}, buffer_(receive_bytes) {}
+      : qmp_{std::move(qmp)}, options_{std::move(options)}, buffer_(receive_bytes) {
+    hook_target_->redirector = this;
+  }
 
   ~FilterRedirector() override {
+    {
+      const std::lock_guard lock{hook_target_->mutex};
+      hook_target_->redirector = nullptr;
+    }
     if (auto done = detach(); !done) spdlog::warn("taking the output buffer away: {}", done.error().text());
   }
 
@@ -109,6 +123,7 @@ class FilterRedirector final : public Redirector {
   std::optional<Error> switch_error_{};
   bool inbound_held_{false};  ///< capture thread only
 
+  std::shared_ptr<HookTarget> hook_target_{std::make_shared<HookTarget>()};
   Fd wake_{};
   std::jthread io_{};
   std::jthread switcher_{};
@@ -403,7 +418,15 @@ bool FilterRedirector::drained() {
 // ---- around a pause
 
 hypervisor::qemu::PauseHooks FilterRedirector::pause_hooks() {
-  return {[this] { before_pause(); }, [this] { return before_resume(); }, [this] { after_pause(); }};
+  const auto call = [target = hook_target_](auto step) {
+    const std::lock_guard lock{target->mutex};
+    return target->redirector == nullptr ? decltype(step(*target->redirector)){} : step(*target->redirector);
+  };
+  const auto before = [](FilterRedirector& self) { return self.before_pause(), Status{}; };
+  const auto resuming = [](FilterRedirector& self) { return self.before_resume(); };
+  const auto after = [](FilterRedirector& self) { return self.after_pause(), Status{}; };
+  return {[=] { static_cast<void>(call(before)); }, [=] { return call(resuming); },
+          [=] { static_cast<void>(call(after)); }};
 }
 
 /// QEMU stops a guest in two steps, and drops at the second one what it has taken from a netdev, or from us,

@@ -34,7 +34,7 @@ class Redirector : public OutputBuffer {
  public:
   /// What must happen around each pause for nothing to be lost; give it to QemuDomain::set_pause_hooks.
   /// Without it, QEMU drops at every stop the packets it has just taken, in both directions, and hold() may
-  /// take effect late. The redirector must outlive the domain's last capture.
+  /// take effect late. They may outlive the redirector.
   [[nodiscard]] virtual hypervisor::qemu::PauseHooks pause_hooks() = 0;
 };
 

@@ -254,7 +254,10 @@ Error Source::abandon(Error error) {
 Status Source::detach() {
   if (state_ == State::detached) return {};
   state_ = State::detached;
+  // Leaving COLO stops the guest for a moment, too.
+  if (hooks_.before) hooks_.before();
   Status left = control_.leave();
+  if (hooks_.after) hooks_.after();
   channel_.close();
   if (!left && left.error().kind == Errc::closed) return {};  // no guest, nothing to leave
   return left;
