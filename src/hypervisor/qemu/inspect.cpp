@@ -224,9 +224,9 @@ void place_memory(GuestFacts& facts) {
     next = node + 1;
     if (const auto backend = list.get("memdev")) nodes[*backend] = node;
   }
-  std::ranges::stable_sort(facts.memory, {}, [&](const MemoryBackend& backend) {
+  std::ranges::sort(facts.memory, {}, [&](const MemoryBackend& backend) {
     const auto node = nodes.find(backend.id);
-    return node == nodes.end() ? -1 : node->second;
+    return std::pair{node == nodes.end() ? -1 : node->second, backend.id};
   });
   std::uint64_t address = 0;
   for (auto& backend : facts.memory) {

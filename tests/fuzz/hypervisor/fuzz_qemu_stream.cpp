@@ -12,14 +12,10 @@ namespace {
 using namespace remus;
 using namespace remus::hypervisor::qemu;
 
-/// The first byte of the input says in which pieces the rest comes.
+/// A part of the input, given out in pieces.
 class Pieces final : public ByteSource {
  public:
-  explicit Pieces(std::span<const std::byte> bytes) : bytes_{bytes} {
-    if (bytes_.empty()) return;
-    piece_ = std::to_integer<std::size_t>(bytes_.front()) * 37 + 1;
-    bytes_ = bytes_.subspan(1);
-  }
+  Pieces(std::span<const std::byte> bytes, std::size_t piece) : bytes_{bytes}, piece_{piece} {}
   Result<std::size_t> read(std::span<std::byte> into) override {
     const std::size_t count = std::min({into.size(), piece_, bytes_.size()});
     if (count == 0) return fail(Errc::closed, "end");
@@ -30,7 +26,7 @@ class Pieces final : public ByteSource {
 
  private:
   std::span<const std::byte> bytes_;
-  std::size_t piece_{1};
+  std::size_t piece_;
 };
 
 void require(bool condition) {
@@ -86,13 +82,18 @@ class CheckingSink final : public checkpoint::CheckpointSink {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  Pieces source{std::as_bytes(std::span{data, size})};
+  if (size < 3) return 0;
+  const auto input = std::as_bytes(std::span{data, size}).subspan(3);
+  const std::size_t piece = data[0] * std::size_t{37} + 1;
+  const std::size_t first = std::min<std::size_t>(data[1] * std::size_t{256} + data[2], input.size());
+  Pieces beginning{input.first(first), piece};
+  Pieces rest{input.subspan(first), piece};
   CheckingSink sink;
   StreamParser parser;
   StreamHooks hooks;
   hooks.ping = [](std::uint32_t) {};
-  if (!parser.initial(source, sink, hooks)) return 0;
+  if (!parser.initial(beginning, sink, hooks)) return 0;
   for (int epoch = 0; epoch < 8; ++epoch)
-    if (!parser.checkpoint(source, sink, hooks)) break;
+    if (!parser.checkpoint(rest, sink, hooks)) break;
   return 0;
 }
