@@ -141,6 +141,7 @@ Status read_root(const json& root, const Where& where, Config& config) {
                    StrictObject host{value, at};
                    host.read("name", config.host);
                    if (auto status = host.finish(); !status) return status;
+                   if (!value.contains("name")) return {};
                    if (auto status = guard::validate_host_name(config.host); !status)
                      return at.at("name").fail(status.error().what, status.error().fix);
                    return {};

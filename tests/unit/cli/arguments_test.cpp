@@ -1,0 +1,126 @@
+#include "cli/arguments.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <set>
+
+namespace remus::cli {
+namespace {
+
+using testing::HasSubstr;
+
+std::variant<Arguments, Exit> parse(std::vector<const char*> words) {
+  words.insert(words.begin(), "remus");
+  return parse_arguments(static_cast<int>(words.size()), words.data());
+}
+
+template <typename T>
+T command(std::vector<const char*> words) {
+  auto parsed = parse(std::move(words));
+  if (const auto* exit = std::get_if<Exit>(&parsed)) {
+    ADD_FAILURE() << exit->text;
+    return {};
+  }
+  return std::get<T>(std::get<Arguments>(parsed).command);
+}
+
+Exit refused(std::vector<const char*> words) {
+  auto parsed = parse(std::move(words));
+  return std::holds_alternative<Exit>(parsed) ? std::get<Exit>(parsed) : Exit{-1, "(accepted)"};
+}
+
+TEST(Arguments, Protect) {
+  const auto p = command<Protect>({"protect", "web1", "--to", "hostB", "--qmp", "/run/x", "--interval",
+                                   "50ms", "--bandwidth", "100MiB/s", "--max-overhead", "0.2", "--arbiter",
+                                   "manual", "--bridge", "br0=lan1"});
+  EXPECT_EQ(p.guest, "web1");
+  EXPECT_EQ(p.to, "hostB");
+  EXPECT_TRUE(p.wait);
+  EXPECT_FALSE(p.dry_run);
+  EXPECT_EQ(
+      p.options.dump(),
+      R"({"arbiter":"manual","bandwidth":"100MiB/s","bridges":{"br0":"lan1"},"interval":"50ms","max_overhead":0.2})")
+      << "only what was given: the rest is the daemon's configuration";
+  EXPECT_FALSE(command<Protect>({"protect", "web1", "--to", "hostB", "--no-wait"}).wait);
+  EXPECT_TRUE(command<Protect>({"protect", "web1", "--to", "hostB", "--dry-run"}).dry_run);
+}
+
+TEST(Arguments, GlobalOptionsStandAnywhere) {
+  for (const auto& words : {std::vector<const char*>{"--json", "--socket", "/x", "status"},
+                            std::vector<const char*>{"status", "--json", "--socket", "/x"}}) {
+    const auto parsed = parse(words);
+    ASSERT_TRUE(std::holds_alternative<Arguments>(parsed));
+    EXPECT_TRUE(std::get<Arguments>(parsed).json);
+    EXPECT_EQ(std::get<Arguments>(parsed).socket, "/x");
+  }
+}
+
+TEST(Arguments, TheSocketMayComeFromTheEnvironment) {
+  ::setenv("REMUS_SOCKET", "/lab/remusd.sock", 1);
+  const auto parsed = parse({"status"});
+  ::unsetenv("REMUS_SOCKET");
+  EXPECT_EQ(std::get<Arguments>(parsed).socket, "/lab/remusd.sock");
+}
+
+TEST(Arguments, BadValuesAreExplained) {
+  EXPECT_THAT(refused({"protect", "web1", "--to", "hostB", "--interval", "50"}).text,
+              HasSubstr("'50' is not a duration; write it like 50ms"));
+  EXPECT_THAT(refused({"protect", "web1", "--to", "hostB", "--bandwidth", "fast"}).text,
+              HasSubstr("100MiB/s"));
+  EXPECT_THAT(refused({"protect", "../web1", "--to", "hostB"}).text, HasSubstr("is not a guest name"));
+  EXPECT_THAT(refused({"protect", "web1"}).text, HasSubstr("--to"));
+  EXPECT_THAT(refused({"protect", "web1", "--to", "hostB", "--bridge", "br0"}).text, HasSubstr("HERE=THERE"));
+  EXPECT_NE(refused({"protect", "web1", "--to", "hostB", "--wait", "--no-wait"}).status, -1);
+  for (const auto& words :
+       {std::vector<const char*>{}, {"nonsense"}, {"status", "--nonsense"}, {"host"}, {"cert", "issue"}})
+    EXPECT_EQ(refused(words).status, exit_status(Errc::invalid));
+}
+
+TEST(Arguments, EveryCommandHasHelpWithExamples) {
+  for (const auto& words : std::vector<std::vector<const char*>>{{"protect"},
+                                                                 {"unprotect"},
+                                                                 {"set"},
+                                                                 {"status"},
+                                                                 {"top"},
+                                                                 {"events"},
+                                                                 {"failover"},
+                                                                 {"verify"},
+                                                                 {"doctor"},
+                                                                 {"host", "show"},
+                                                                 {"host", "list"},
+                                                                 {"host", "add"},
+                                                                 {"host", "remove"},
+                                                                 {"cert", "init"},
+                                                                 {"cert", "issue"},
+                                                                 {"cert", "show"}}) {
+    auto with_help = words;
+    with_help.push_back("--help");
+    const auto exit = refused(with_help);
+    EXPECT_EQ(exit.status, 0) << words.back();
+    EXPECT_THAT(exit.text, HasSubstr("Examples:")) << words.back();
+  }
+}
+
+TEST(Arguments, TheOthers) {
+  EXPECT_EQ(command<HostAdd>({"host", "add", "hostB", "10.0.0.2", "192.168.1.2"}).addresses.size(), 2U);
+  EXPECT_EQ(command<CertIssue>({"cert", "issue", "/ca", "hostB", "/out", "--days", "30"}).valid_days, 30);
+  EXPECT_TRUE(command<Events>({"events", "web1", "-f"}).follow);
+  EXPECT_EQ(command<Top>({"top", "-d", "500ms", "-n", "3"}).interval_ms, 500U);
+  EXPECT_EQ(command<Top>({"top", "-d", "1ms"}).interval_ms, 100U) << "not faster than anybody can read";
+  const auto f = command<Failover>({"failover", "web1", "--force", "-y"});
+  EXPECT_TRUE(f.force && f.yes);
+  EXPECT_TRUE(command<Unprotect>({"unprotect", "web1", "--force"}).force);
+}
+
+TEST(Arguments, EachKindOfErrorHasAnExitStatusOfItsOwn) {
+  std::set<int> seen;
+  for (int kind = 0; kind <= static_cast<int>(Errc::internal); ++kind)
+    seen.insert(exit_status(static_cast<Errc>(kind)));
+  EXPECT_EQ(seen.size(), static_cast<std::size_t>(Errc::internal) + 1);
+  EXPECT_FALSE(seen.contains(0));
+  EXPECT_FALSE(seen.contains(exit_not_healthy));
+}
+
+}  // namespace
+}  // namespace remus::cli

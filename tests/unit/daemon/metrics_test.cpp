@@ -1,0 +1,51 @@
+#include "daemon/metrics.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "guard/api.hpp"
+
+namespace remus::daemon {
+namespace {
+
+using testing::HasSubstr;
+using testing::Not;
+
+TEST(Metrics, GaugesInBaseUnitsWithLabels) {
+  guard::GuardStatus status;
+  status.pause.p50_us = 1500;
+  status.epoch.age_of_last_commit_ms = 250;
+  const nlohmann::json guests{{{"name", "web1"},
+                               {"role", "primary"},
+                               {"peer", "hostB"},
+                               {"state", "protected"},
+                               {"protected", true},
+                               {"generation", 3},
+                               {"guard_running", true},
+                               {"status_age_ms", 100},
+                               {"guard", guard::to_json(status)}}};
+  const auto text = metrics_text(guests);
+  EXPECT_THAT(text, HasSubstr("# TYPE remus_guest_protected gauge\n"));
+  EXPECT_THAT(text, HasSubstr("remus_guest_protected{guest=\"web1\",role=\"primary\",peer=\"hostB\"} 1\n"));
+  EXPECT_THAT(text,
+              HasSubstr("remus_pause_p50_seconds{guest=\"web1\",role=\"primary\",peer=\"hostB\"} 0.0015\n"));
+  EXPECT_THAT(
+      text,
+      HasSubstr("remus_last_commit_age_seconds{guest=\"web1\",role=\"primary\",peer=\"hostB\"} 0.25\n"));
+  EXPECT_THAT(text, HasSubstr("state=\"protected\"} 1\n"));
+}
+
+TEST(Metrics, WhatIsNotKnownIsLeftOut) {
+  const nlohmann::json guests{{{"name", "a\"b\\"},
+                               {"role", "owner"},
+                               {"peer", ""},
+                               {"state", "gone"},
+                               {"protected", false},
+                               {"guard", nullptr}}};
+  const auto text = metrics_text(guests);
+  EXPECT_THAT(text, HasSubstr("remus_guest_protected{guest=\"a\\\"b\\\\\""));
+  EXPECT_THAT(text, Not(HasSubstr("remus_pause_p50_seconds{")));
+}
+
+}  // namespace
+}  // namespace remus::daemon
