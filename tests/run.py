@@ -159,7 +159,7 @@ STAGES = {
     "sanitizers": stage_sanitizers,
     "tidy": stage_tidy,
 }
-ON_REQUEST = {"tidy"}  # a quarter of an hour of reading: ./test tidy, and in --soak
+ON_REQUEST = {"fuzz", "sanitizers", "tidy"}  # long builds of their own: name them, or --soak
 
 
 def main():

@@ -28,6 +28,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="the long form: many repetitions of what is random")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "long_form: takes minutes; runs with --soak only")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What belongs to the long form is skipped with that reason, and counted."""
+    if config.getoption("--soak"):
+        return
+    for item in items:
+        if item.get_closest_marker("long_form"):
+            item.add_marker(pytest.mark.skip(reason="in the long form only: ./test --soak"))
+
+
 @pytest.fixture(scope="session")
 def soak(request: pytest.FixtureRequest) -> bool:
     """Whether the long form was asked for."""

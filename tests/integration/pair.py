@@ -78,7 +78,7 @@ class Pair:
         )
 
     def committed(self) -> int:
-        return self.guard()["epoch"]["committed"]
+        return self.guard().get("epoch", {}).get("committed", 0)
 
     def wait_for_commits(self, count: int = 3) -> None:
         before = self.committed()

@@ -13,7 +13,6 @@ PRIMARY_POINTS = [
     "capture.begin", "capture.paused", "capture.done", "encode.begin", "encode.done", "send.epoch_begin", "send.epoch_pages",
     "send.epoch_device", "send.epoch_end", "send.epoch_sent", "ack.received", "release.before", "release.after",
 ]  # fmt: skip
-SHORT_POINTS = ["capture.paused", "send.epoch_pages", "send.epoch_sent", "release.before"]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +38,7 @@ def test_kills_at_random_moments(pair, soak):
     print(f"seed {seed}")
     client = pair.lab.stream(pair.guest)
     outages = []
-    for round_number in range(100 if soak else 4):
+    for round_number in range(100 if soak else 3):
         pair.wait_for_commits()
         pair.client_moves(client)
         before = client.stats["guest_uptime_ms"]
@@ -57,11 +56,10 @@ def test_kills_at_random_moments(pair, soak):
     check_verdict(client)
 
 
+@pytest.mark.long_form
 @pytest.mark.parametrize("point", PRIMARY_POINTS)
-def test_kill_at_every_phase(pair, soak, point):
+def test_kill_at_every_phase(pair, point):
     """The whole host dies exactly when its guard passes this point of the protocol."""
-    if not soak and point not in SHORT_POINTS:
-        pytest.skip("in the long form only (./test --soak)")
     pair.unprotect()
     pair.arm(pair.primary, f"{point}=file:/run/host/at-point@20")
     pair.protect()
