@@ -317,8 +317,22 @@ class Qmp::Impl final {
   }
 
   Status send_all(std::string_view text, int pass_fd, Clock::time_point deadline, std::string_view command) {
-    std::unique_lock sending{send_mutex_, deadline};
-    if (!sending.owns_lock()) return std::unexpected(timeout_error(command));
+    {
+      std::unique_lock lock{mutex_};
+      if (!changed_.wait_until(lock, deadline, [this] { return !sending_; }))
+        return std::unexpected(timeout_error(command));
+      sending_ = true;
+    }
+    Status sent = send_bytes(text, pass_fd, deadline, command);
+    const std::lock_guard lock{mutex_};
+    sending_ = false;
+    changed_.notify_all();
+    return sent;
+  }
+
+  /// Only one thread at a time: see sending_.
+  Status send_bytes(std::string_view text, int pass_fd, Clock::time_point deadline,
+                    std::string_view command) {
     std::size_t done = 0;
     while (done < text.size()) {
       iovec part{const_cast<char*>(text.data()) + done, text.size() - done};
@@ -409,12 +423,12 @@ class Qmp::Impl final {
   std::string buffer_{};   // reader only
   std::size_t scanned_{};  // reader only
 
-  std::timed_mutex send_mutex_{};
   mutable std::mutex mutex_{};
   std::condition_variable changed_{};
   std::unordered_map<std::uint64_t, json> waiting_{};  // id → null until the reply is there
   std::uint64_t last_id_{};
   bool closed_{false};
+  bool sending_{false};  // a command is being written: whole commands only
   std::string closed_reason_{};
   std::vector<std::function<void()>> closed_callbacks_{};
 
