@@ -184,7 +184,7 @@ Result<GuardStatus> status_from_json(const json& value) {
   take(output, "released_bytes", s.output.released_bytes);
   take(output, "dropped_packets", s.output.dropped_packets);
   if (const auto& sync = part(value, "sync"); !sync.empty()) {
-    s.sync.emplace();
+    s.sync = GuardStatus::Sync{};
     take(sync, "done_bytes", s.sync->done_bytes);
     take(sync, "total_bytes", s.sync->total_bytes);
     take(sync, "eta_s", s.sync->eta_s);
@@ -202,7 +202,7 @@ Result<GuardStatus> status_from_json(const json& value) {
   take(value, "uptime_ms", s.uptime_ms);
   take(value, "memory_overhead_bytes", s.memory_overhead_bytes);
   if (const auto& failover = part(value, "failover"); !failover.empty()) {
-    s.failover.emplace();
+    s.failover = GuardStatus::Failover{};
     take(failover, "detected_ms", s.failover->detected_ms);
     take(failover, "activation_ms", s.failover->activation_ms);
     take(failover, "epoch", s.failover->epoch);

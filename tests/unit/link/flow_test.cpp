@@ -58,7 +58,10 @@ TEST_F(Flow, TwoHundredMegabytesArriveIntactAndInOrder) {
                   },
                   [](const Error& e) { ADD_FAILURE() << e.text(); }});
   stream_batches(count);
-  ASSERT_TRUE(run_until([&] { return seen == count; }));
+  while (seen < count) {  // as long as it goes on: with sanitizers, on a busy machine, it may take a while
+    const std::uint32_t before = seen;
+    ASSERT_TRUE(run_until([&] { return seen > before; }));
+  }
   EXPECT_TRUE(intact);
   EXPECT_GT(writable_calls, 10U);
   EXPECT_LE(queued_max, (4U << 20) + batch_bytes + 64);
