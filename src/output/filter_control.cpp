@@ -5,6 +5,7 @@
 
 #include <array>
 #include <cerrno>
+#include <tuple>
 #include <utility>
 
 namespace remus::output {
@@ -47,7 +48,7 @@ Status FilterControl::add() {
   };
   auto done = steps();
   if (!done) {
-    static_cast<void>(remove());
+    std::ignore = remove();
     return std::unexpected(done.error().in(fmt::format("holding the output of netdev '{}'", netdev_)));
   }
   return {};
@@ -89,8 +90,8 @@ Status FilterControl::set(const std::string& id, bool on) {
 }
 
 void FilterControl::post_inbound(bool on) {
-  static_cast<void>(qmp_->post(
-      "qom-set", {{"path", "/objects/" + inbound_}, {"property", "status"}, {"value", on ? "on" : "off"}}));
+  std::ignore = qmp_->post(
+      "qom-set", {{"path", "/objects/" + inbound_}, {"property", "status"}, {"value", on ? "on" : "off"}});
 }
 
 Status FilterControl::settle(std::chrono::milliseconds timeout) {

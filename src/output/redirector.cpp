@@ -14,6 +14,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <tuple>
 
 #include "base/fd.hpp"
 #include "output/filter_control.hpp"
@@ -148,7 +149,7 @@ Status FilterRedirector::attach() {
     ports.push_back(std::move(port));
   }
   if (!result) {
-    for (const auto& port : ports) static_cast<void>(port->control.remove());
+    for (const auto& port : ports) std::ignore = port->control.remove();
     return result;
   }
   {
@@ -200,7 +201,7 @@ void FilterRedirector::discard() {
   const std::lock_guard lock{mutex_};
   for (const auto& port : ports_) {
     receive(*port);
-    static_cast<void>(port->ring.discard());
+    std::ignore = port->ring.discard();
   }
   holding_ = true;
 }
@@ -261,6 +262,7 @@ std::size_t FilterRedirector::budget() const {
 
 void FilterRedirector::receive(Port& port, bool all) {
   while (!port.closed) {
+    // NOLINTNEXTLINE(clang-analyzer-unix.BlockInCriticalSection): MSG_DONTWAIT, it never waits
     const ssize_t got = ::recv(port.control.from_guest(), buffer_.data(), buffer_.size(), MSG_DONTWAIT);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
@@ -285,10 +287,10 @@ void FilterRedirector::send(Port& port) {
         ::send(port.control.to_network(), bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent > 0) {
       port.ring.sent(static_cast<std::size_t>(sent));
-    } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+    } else if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
       wake();  // the I/O thread goes on when QEMU has read
       return;
-    } else if (errno != EINTR) {
+    } else if (sent == 0 || errno != EINTR) {
       port.closed = true;
     }
   }
@@ -380,7 +382,7 @@ Status FilterRedirector::bypass() {
   };
   for (const auto& port : ports_)
     if (auto on = port->control.set_gate(true); !on) {
-      static_cast<void>(open_gates());
+      std::ignore = open_gates();
       return on;
     }
   const auto deadline = Clock::now() + drain_timeout;
@@ -425,8 +427,8 @@ hypervisor::qemu::PauseHooks FilterRedirector::pause_hooks() {
   const auto before = [](FilterRedirector& self) { return self.before_pause(), Status{}; };
   const auto resuming = [](FilterRedirector& self) { return self.before_resume(); };
   const auto after = [](FilterRedirector& self) { return self.after_pause(), Status{}; };
-  return {[=] { static_cast<void>(call(before)); }, [=] { return call(resuming); },
-          [=] { static_cast<void>(call(after)); }};
+  return {[=] { std::ignore = call(before); }, [=] { return call(resuming); },
+          [=] { std::ignore = call(after); }};
 }
 
 /// QEMU stops a guest in two steps, and drops at the second one what it has taken from a netdev, or from us,
@@ -437,7 +439,7 @@ void FilterRedirector::before_pause() {
     inbound_held_ = true;
     for (const auto& port : ports_) port->control.post_inbound(true);
     // A QEMU that is too busy to answer must not delay the checkpoint: at worst a packet is lost.
-    static_cast<void>(ports_.back()->control.settle(inbound_timeout));
+    std::ignore = ports_.back()->control.settle(inbound_timeout);
   }
   {
     const std::lock_guard lock{mutex_};

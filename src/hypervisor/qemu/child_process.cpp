@@ -63,6 +63,7 @@ std::vector<std::string> merged_environment(const std::vector<std::string>& extr
 
 std::vector<char*> pointers(std::vector<std::string>& words) {
   std::vector<char*> out;
+  out.reserve(words.size() + 1);
   for (auto& word : words) out.push_back(word.data());
   out.push_back(nullptr);
   return out;

@@ -61,6 +61,7 @@ class Source final : public QemuDomain {
 
   std::vector<std::string> netdevs() const override {
     std::vector<std::string> out;
+    out.reserve(facts_.netdevs.size());
     for (const auto& net : facts_.netdevs) out.push_back(net.id);
     return out;
   }
@@ -172,6 +173,7 @@ Result<CaptureReport> Source::synchronize_steps(checkpoint::CheckpointSink& sink
     return std::unexpected(resumed.error());
   }
   if (auto colo = control_.await_colo(); !colo) return std::unexpected(colo.error());
+  if (!paused) return fail(Errc::internal, "the synchronization ended without a pause");
   CaptureReport report;
   report.pause_us = us_since(*paused, running);
   report.copy_us = us_since(*paused, ram_done);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <thread>
+#include <tuple>
 
 namespace remus::hypervisor::qemu {
 
@@ -58,7 +59,7 @@ Status make_run(Qmp& qmp) {
     if (!state) return std::unexpected(state.error());
     if (!stopped_by_migration(*state)) return {};
     // QEMU resumes by itself after most endings; `cont` is refused or harmless until it may.
-    if (wait > milliseconds{2}) static_cast<void>(qmp.execute("cont"));
+    if (wait > milliseconds{2}) std::ignore = qmp.execute("cont");
     if (Clock::now() >= deadline)
       return fail(Errc::timeout,
                   fmt::format("the guest stays '{}' after its checkpointing has ended", *state),

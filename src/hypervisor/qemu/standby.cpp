@@ -12,6 +12,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+#include <tuple>
 
 #include "base/fault.hpp"
 #include "hypervisor/qemu/activation_stream.hpp"
@@ -48,7 +49,7 @@ class WaitingGuest final : public Standby {
     auto memory = prepare_steps(guest, layout);
     if (!memory) {
       // Before the record was ours nothing had been taken.
-      if (prepared_) static_cast<void>(discard());
+      if (prepared_) std::ignore = discard();
       return std::unexpected(memory.error().in(fmt::format("preparing the standby of {}", options_.name)));
     }
     return memory;
@@ -260,7 +261,7 @@ Status WaitingGuest::feed(std::span<const std::byte> stream) {
     const ssize_t sent = ::send(feed_.get(), stream.data(), stream.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent > 0) {
       stream = stream.subspan(static_cast<std::size_t>(sent));
-    } else if (errno == EAGAIN || errno == EINTR) {
+    } else if (sent < 0 && (errno == EAGAIN || errno == EINTR)) {
       pollfd ready{feed_.get(), POLLOUT, 0};
       if (::poll(&ready, 1, 100) == 0 && Clock::now() >= deadline)
         return fail(Errc::timeout, "the waiting QEMU does not take its state");
@@ -354,8 +355,9 @@ std::unique_ptr<Standby> make_qemu_standby(StandbyOptions options) {
 Result<StandbyLeftover> find_standby(const StandbyOptions& options) {
   auto record = load_record(places_of(options).record);
   if (!record) return std::unexpected(record.error());
-  if (!*record) return fail(Errc::not_found, fmt::format("no standby of '{}' was left here", options.name));
-  const StandbyRecord& found = **record;
+  const std::optional<StandbyRecord>& maybe = *record;
+  if (!maybe) return fail(Errc::not_found, fmt::format("no standby of '{}' was left here", options.name));
+  const StandbyRecord& found = *maybe;
   StandbyLeftover out{false, found.activated, found.pid, found.qmp};
   out.running = ChildProcess::adopt(found.pid, found.start_time).has_value();
   if (!out.running || out.activated) return out;
@@ -373,12 +375,13 @@ Status discard_standby(const StandbyOptions& options) {
   const StandbyPlaces places = places_of(options);
   auto record = load_record(places.record);
   if (!record) return std::unexpected(record.error());
-  if (!*record) return {};
+  const std::optional<StandbyRecord>& maybe = *record;
+  if (!maybe) return {};
   auto leftover = find_standby(options);
   if (leftover && leftover->running && leftover->activated)
     return fail(Errc::refused,
                 fmt::format("the standby of '{}' runs the guest: it is not discarded", options.name));
-  return give_back(**record, places);
+  return give_back(*maybe, places);
 }
 
 }  // namespace remus::hypervisor::qemu

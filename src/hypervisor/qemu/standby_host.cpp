@@ -4,8 +4,9 @@
 #include <fmt/ranges.h>
 #include <unistd.h>
 
-#include <cstdio>
+#include <charconv>
 #include <fstream>
+#include <optional>
 #include <sstream>
 
 #include "hypervisor/qemu/child_process.hpp"
@@ -25,6 +26,25 @@ std::uint32_t name_hash(std::string_view text) noexcept {
   std::uint32_t hash = 2166136261U;
   for (const char c : text) hash = (hash ^ static_cast<std::uint8_t>(c)) * 16777619U;
   return hash;
+}
+
+/// "QEMU emulator version 7.2.22 (Debian ...)"
+std::optional<Version> parse_version(std::string_view text) {
+  constexpr std::string_view mark = "version ";
+  const auto place = text.find(mark);
+  if (place == std::string_view::npos) return std::nullopt;
+  const char* at = text.data() + place + mark.size();
+  const char* const end = text.data() + text.size();
+  Version out;
+  for (int* part : {&out.major, &out.minor, &out.micro}) {
+    const auto [next, code] = std::from_chars(at, end, *part);
+    if (code != std::errc{}) return std::nullopt;
+    at = next;
+    if (part == &out.micro) break;
+    if (at == end || *at != '.') return std::nullopt;
+    ++at;
+  }
+  return out;
 }
 
 }  // namespace
@@ -53,11 +73,9 @@ Result<fs::path> choose_binary(const StandbyOptions& options, const GuestFacts& 
                 fmt::format("install QEMU {}", facts.version.text()));
   auto text = run_program(binary, {"--version"}, version_timeout);
   if (!text) return std::unexpected(text.error());
-  Version here;
-  const auto place = text->find("version ");
-  if (place == std::string::npos ||
-      std::sscanf(text->c_str() + place, "version %d.%d.%d", &here.major, &here.minor, &here.micro) != 3)
-    return fail(Errc::incompatible, fmt::format("{} does not look like QEMU", binary.native()));
+  const auto found = parse_version(*text);
+  if (!found) return fail(Errc::incompatible, fmt::format("{} does not look like QEMU", binary.native()));
+  const Version& here = *found;
   if (here.triple() != facts.version.triple())
     return fail(Errc::incompatible,
                 fmt::format("the primary runs QEMU {}, but {} here is {}", facts.version.text(),

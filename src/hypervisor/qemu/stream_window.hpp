@@ -61,7 +61,7 @@ class StreamWindow final {
 
   [[nodiscard]] std::uint64_t offset() const noexcept { return offset_; }
   [[nodiscard]] bool failed() const noexcept { return error_.has_value(); }
-  [[nodiscard]] const Error& error() const noexcept { return *error_; }
+  [[nodiscard]] Error error() const { return error_.value_or(Error{}); }
   /// Marks the stream malformed here; the first failure stays.
   void fail_at(std::string_view expected);
   void fail_with(Error error);
