@@ -17,7 +17,7 @@ constexpr std::uint8_t device_version = 1;
 constexpr std::size_t large_state_bytes = 512UL << 10;
 enum class Form : std::uint8_t { stored = 0, zstd = 1, zstd_after_previous = 2 };
 
-std::unexpected<Error> corrupt(std::string what) {
+std::unexpected<Error> corrupt_state(std::string what) {
   return fail(Errc::corrupt, "device state: " + std::move(what));
 }
 
@@ -82,33 +82,33 @@ DeviceDecoder::~DeviceDecoder() = default;
 
 Result<std::span<const std::byte>> DeviceDecoder::decode(std::span<const std::byte> packed) {
   if (packed.size() < device_header_bytes || packed.size() > device_packed_bytes_max) {
-    return corrupt(fmt::format("{} bytes long", packed.size()));
+    return corrupt_state(fmt::format("{} bytes long", packed.size()));
   }
   if (const auto version = wire::load<std::uint8_t>(packed.data()); version != device_version) {
-    return corrupt(fmt::format("version {}, this side knows {}", version, device_version));
+    return corrupt_state(fmt::format("version {}, this side knows {}", version, device_version));
   }
   const auto form = wire::load<std::uint8_t>(packed.data() + 1);
   const auto bytes = wire::load<std::uint32_t>(packed.data() + 4);
-  if (wire::load<std::uint16_t>(packed.data() + 2) != 0) return corrupt("reserved bytes are set");
-  if (bytes > device_state_bytes_max) return corrupt(fmt::format("{} bytes announced", bytes));
+  if (wire::load<std::uint16_t>(packed.data() + 2) != 0) return corrupt_state("reserved bytes are set");
+  if (bytes > device_state_bytes_max) return corrupt_state(fmt::format("{} bytes announced", bytes));
   const auto content = packed.subspan(device_header_bytes);
 
   if (form == static_cast<std::uint8_t>(Form::stored)) {
-    if (content.size() != bytes) return corrupt("length and content disagree");
+    if (content.size() != bytes) return corrupt_state("length and content disagree");
     next_.assign(content.begin(), content.end());
   } else if (form == static_cast<std::uint8_t>(Form::zstd) ||
              form == static_cast<std::uint8_t>(Form::zstd_after_previous)) {
     const bool after_previous = form == static_cast<std::uint8_t>(Form::zstd_after_previous);
-    if (after_previous && state_.empty()) return corrupt("packed against a state this side does not have");
+    if (after_previous && state_.empty()) return corrupt_state("packed against a state this side does not have");
     ZSTD_DCtx* const zstd = context_->zstd.get();
     ZSTD_DCtx_reset(zstd, ZSTD_reset_session_only);
     ZSTD_DCtx_refPrefix(zstd, after_previous ? state_.data() : nullptr, after_previous ? state_.size() : 0);
     next_.resize(bytes);
     const std::size_t got = ZSTD_decompressDCtx(zstd, next_.data(), bytes, content.data(), content.size());
-    if (ZSTD_isError(got) != 0) return corrupt(fmt::format("cannot be unpacked: {}", ZSTD_getErrorName(got)));
-    if (got != bytes) return corrupt(fmt::format("{} bytes, announced {}", got, bytes));
+    if (ZSTD_isError(got) != 0) return corrupt_state(fmt::format("cannot be unpacked: {}", ZSTD_getErrorName(got)));
+    if (got != bytes) return corrupt_state(fmt::format("{} bytes, announced {}", got, bytes));
   } else {
-    return corrupt(fmt::format("unknown form {}", form));
+    return corrupt_state(fmt::format("unknown form {}", form));
   }
   state_.swap(next_);
   return std::span<const std::byte>{state_};

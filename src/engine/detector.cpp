@@ -12,7 +12,6 @@ constexpr double deviation_gain = 1.0 / 4;
 constexpr double mean_factor = 2.0;
 constexpr double deviation_factor = 8.0;
 constexpr std::uint32_t arrivals_to_trust = 4;
-constexpr std::uint32_t max_graces = 3;
 }  // namespace
 
 void FailureDetector::heard(Time now) noexcept {

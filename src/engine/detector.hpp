@@ -20,6 +20,9 @@
 
 namespace remus::engine {
 
+/// Graces after a sleep before silence counts for good: without a bound, starvation would blind the detector.
+inline constexpr std::uint32_t max_graces = 3;
+
 class FailureDetector final {
  public:
   struct Bounds {

@@ -9,10 +9,6 @@ namespace remus::engine {
 
 namespace action = primary_action;
 
-namespace {
-constexpr std::uint32_t max_graces = 3;
-}
-
 bool Primary::finished() const noexcept {
   return state_ == PrimaryState::fenced || state_ == PrimaryState::ended;
 }

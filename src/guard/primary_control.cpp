@@ -4,24 +4,9 @@
 #include "guard/engine_clock.hpp"
 #include "guard/primary_guard.hpp"
 #include "guard/process_facts.hpp"
+#include "guard/request_body.hpp"
 
 namespace remus::guard {
-namespace {
-
-Result<nlohmann::json> body_of(const http::Request& request) {
-  if (request.body.empty()) return nlohmann::json::object();
-  auto json = nlohmann::json::parse(request.body, nullptr, false);
-  if (!json.is_object()) return fail(Errc::invalid, "the request's body is not a JSON object");
-  return json;
-}
-
-std::uint64_t milliseconds(engine::Duration duration) {
-  return static_cast<std::uint64_t>(
-      std::max<std::int64_t>(0, std::chrono::duration_cast<std::chrono::milliseconds>(duration).count()));
-}
-
-}  // namespace
-
 void PrimaryGuard::serve(const http::Request& request, const http::Responder& responder) {
   const auto is = [&](std::string_view method, std::string_view path) {
     return request.method == method && request.path == path;

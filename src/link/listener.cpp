@@ -23,7 +23,7 @@ namespace {
 
 constexpr int accept_backlog = 64;
 constexpr std::size_t hello_bytes_max = description_bytes_max + 4096;
-constexpr std::chrono::milliseconds refusal_timeout{2'000};
+constexpr std::chrono::milliseconds farewell_timeout{2'000};
 /// How long to wait before accepting again when the process is out of descriptors or memory.
 constexpr std::chrono::milliseconds accept_pause{100};
 
@@ -71,7 +71,7 @@ std::unique_ptr<Connection> Incoming::welcome(Welcome welcome) && {
 void Incoming::refuse(const Refuse& refusal) && {
   const auto impl = std::exchange(impl_, nullptr);
   static_cast<void>(impl->connection->send(refusal));
-  impl->connection->close_after_flush(refusal_timeout, {Errc::refused, "refused", ""});
+  impl->connection->close_after_flush(farewell_timeout, {Errc::refused, "refused", ""});
 }
 
 struct Listener::Impl final : std::enable_shared_from_this<Listener::Impl> {
@@ -236,7 +236,7 @@ struct Listener::Impl final : std::enable_shared_from_this<Listener::Impl> {
     const auto connection = std::exchange(peer->connection, nullptr);
     connection->pause_delivery();
     static_cast<void>(connection->send(Refuse{error.kind, error.what, error.fix}));
-    connection->close_after_flush(refusal_timeout, error);
+    connection->close_after_flush(farewell_timeout, error);
     reject(peer, error);
   }
 

@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::array<char, 4> magic{'R', 'M', 'Q', '1'};
 
-void put_be32(std::byte*& out, std::uint32_t value) noexcept {
+void append_be32(std::byte*& out, std::uint32_t value) noexcept {
   for (int shift = 24; shift >= 0; shift -= 8)
     *out++ = static_cast<std::byte>(value >> static_cast<unsigned>(shift));
 }
@@ -30,10 +30,10 @@ void write_trailer(std::byte* out, const StreamPreamble& preamble) noexcept {
   if (!preamble.configuration.empty())
     std::memcpy(out, preamble.configuration.data(), preamble.configuration.size());
   out += preamble.configuration.size();
-  put_be32(out, preamble.ram_section_id);
-  put_be32(out, preamble.ram_instance);
-  put_be32(out, preamble.ram_version);
-  put_be32(out, static_cast<std::uint32_t>(preamble.configuration.size()));
+  append_be32(out, preamble.ram_section_id);
+  append_be32(out, preamble.ram_instance);
+  append_be32(out, preamble.ram_version);
+  append_be32(out, static_cast<std::uint32_t>(preamble.configuration.size()));
   std::memcpy(out, magic.data(), magic.size());
 }
 

@@ -271,17 +271,12 @@ TEST(Batch, DamageInTheImageShowsInItsHash) {
   EXPECT_EQ(pair.image.differing(pair.table, 10), std::vector<PageIndex>{2});
 }
 
-struct Violation {};
-void throw_violation(std::string_view, std::string_view, const char*, int) {
-  throw Violation{};
-}
-
 TEST(Batch, PageOutsideTheLayoutIsABrokenPrecondition) {
-  set_assert_handler(&throw_violation);
+  set_assert_handler(&test::throw_violation);
   Pair pair{test::two_blocks(10, 1)};
   const Page page{};
-  EXPECT_THROW(pair.encoder.add(11, page.data(), pair.out), Violation);
-  EXPECT_THROW(pair.encoder.add_zero(11, pair.out), Violation);
+  EXPECT_THROW(pair.encoder.add(11, page.data(), pair.out), test::Violation);
+  EXPECT_THROW(pair.encoder.add_zero(11, pair.out), test::Violation);
   set_assert_handler(nullptr);
 }
 

@@ -9,11 +9,6 @@ namespace {
 
 using test::Random;
 
-struct Violation {};
-void throw_violation(std::string_view, std::string_view, const char*, int) {
-  throw Violation{};
-}
-
 class EpochBufferTest : public ::testing::Test {
  protected:
   const std::byte* put(PageIndex index, std::byte fill) {
@@ -119,10 +114,10 @@ TEST_F(EpochBufferTest, PrefaultLeavesContentAlone) {
 }
 
 TEST_F(EpochBufferTest, PageOutsideTheLayoutIsABrokenPrecondition) {
-  set_assert_handler(&throw_violation);
-  EXPECT_THROW(buffer->zero_page(100), Violation);
-  EXPECT_THROW(buffer->layout(test::two_blocks(1, 1)), Violation);
-  EXPECT_THROW(buffer->advance(~std::size_t{0}), Violation);
+  set_assert_handler(&test::throw_violation);
+  EXPECT_THROW(buffer->zero_page(100), test::Violation);
+  EXPECT_THROW(buffer->layout(test::two_blocks(1, 1)), test::Violation);
+  EXPECT_THROW(buffer->advance(~std::size_t{0}), test::Violation);
   set_assert_handler(nullptr);
 }
 

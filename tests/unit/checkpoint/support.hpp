@@ -18,6 +18,12 @@
 
 namespace remus::checkpoint::test {
 
+/// What a broken invariant throws in a test that expects it; for set_assert_handler().
+struct Violation {};
+inline void throw_violation(std::string_view, std::string_view, const char*, int) {
+  throw Violation{};
+}
+
 using Page = std::array<std::byte, page_bytes>;
 
 class Random final {
