@@ -1,6 +1,6 @@
 """Two hosts, a network and a guest on one machine, out of namespaces and QEMU. Start at lab.py."""
 
-from lab.qemu.errors import LabError
+from lab.common.errors import LabError
 from lab.qemu.guest import GuestSpec
 from lab.qemu.lab import Lab
 

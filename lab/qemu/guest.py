@@ -4,24 +4,19 @@ All paths in its command line are private to the host (/run/host) or the same on
 cache), so that the very same command line is right on the other host.
 """
 
-import socket
 import time
 from dataclasses import dataclass, field
 
-from lab.qemu import accel
-from lab.qemu.errors import LabError
+from lab.common import accel
+from lab.common.errors import LabError
+from lab.common.image import initramfs
+from lab.common.kernel import kernel
+from lab.common.netns import NetNs
+from lab.common.network import LAN_GATEWAY, PREFIX_BITS
+from lab.common.userland import Userland
 from lab.qemu.host import Host, HostProcess
-from lab.qemu.image import initramfs
-from lab.qemu.inside import connect_in
-from lab.qemu.kernel import kernel
-from lab.qemu.netns import NetNs
-from lab.qemu.network import LAN_GATEWAY, PREFIX_BITS
 from lab.qemu.qmp import Qmp
-
-STREAM_PORT = 7000
-SHELL_PORT = 7001
-ECHO_PORT = 7007
-
+from lab.qemu.tcg_shim import tcg_shim
 
 @dataclass(frozen=True)
 class GuestSpec:
@@ -95,17 +90,17 @@ class GuestSpec:
         return [*words, *self.extra]
 
     def environment(self) -> dict[str, str]:
-        shim = accel.tcg_shim()
+        shim = tcg_shim()
         return {"LD_PRELOAD": str(shim)} if shim else {}
 
 
-class Guest:
+class Guest(Userland):
     """A guest that was started on `host` and is reached over the LAN from the client's namespace, wherever it runs now."""
 
     def __init__(self, spec: GuestSpec, host: Host, client: NetNs) -> None:
+        super().__init__(spec.name, spec.address, client)
         self.spec = spec
         self.first_host = host
-        self._client = client
         self._earlier_chars = len(
             self._serial_of(host)
         )  # an earlier guest of this name wrote to the same file
@@ -147,41 +142,3 @@ class Guest:
         """QEMU's run state: 'running', 'paused', ..."""
         with self.qmp(host) as qmp:
             return qmp.command("query-status")["status"]
-
-    def shell(self, script: str, *, timeout: float = 15, check: bool = True) -> str:
-        """Runs a shell script inside the guest and returns its output."""
-        with connect_in(self._client.path, (self.spec.address, SHELL_PORT), timeout) as connection:
-            encoded = script.encode()
-            connection.sendall(b"%d\n" % len(encoded) + encoded)
-            output = _read_all(connection, timeout).decode(errors="replace")
-        body, _, status = output.rstrip("\n").rpartition("\n")
-        if not status.startswith("exit "):
-            raise LabError(f"guest {self.spec.name} gave no answer to `{script}`: {output[-300:]!r}")
-        if check and status != "exit 0":
-            raise LabError(f"in guest {self.spec.name}, `{script}` failed with {status[5:]}: {body[-500:]}")
-        return body
-
-    def start(self, *programs: str) -> None:
-        """Starts workloads: 'dirty:64:2000:text', 'cpu-bench', 'mixed-work'."""
-        self.shell(f"start {','.join(programs)}")
-
-    def stop(self, *programs: str) -> None:
-        self.shell(f"stop {' '.join(programs)}")
-
-    def stat(self, name: str) -> int:
-        """A counter a program of the guest shows: 'cpu', 'dirty', 'kv', 'text', 'counter', ..."""
-        text = self.shell(f"cat /run/stat/{name}").strip()
-        if not text.isdigit():
-            raise LabError(f"guest {self.spec.name} shows no count '{name}' yet")
-        return int(text)
-
-
-def _read_all(connection: socket.socket, timeout: float) -> bytes:
-    parts = []
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        got = connection.recv(65536)
-        if not got:
-            return b"".join(parts)
-        parts.append(got)
-    raise LabError(f"no end of the answer within {timeout} s")

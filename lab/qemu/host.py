@@ -13,11 +13,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.qemu import shell
-from lab.qemu.errors import LabError
-from lab.qemu.network import HOSTS, Network
-from lab.qemu.registry import Registry, end_process, start_time
-from lab.qemu.toolchain import tool
+from lab.common import shell
+from lab.common.errors import LabError
+from lab.common.network import HOSTS, Network
+from lab.common.registry import Registry, end_process, start_time
+from lab.common.toolchain import compile_c
+
+TOOLS = Path(__file__).resolve().parent / "tools"
 
 
 @dataclass
@@ -74,7 +76,7 @@ class Host:
         self._init: subprocess.Popen | None = None
         self._init_pid = 0
         (directory / "host").mkdir(parents=True, exist_ok=True)
-        self._keeper = self._start([tool("labhost"), "keeper", directory, disk_size], "keeper")
+        self._keeper = self._start([compile_c(TOOLS / "labhost.c"), "keeper", directory, disk_size], "keeper")
         self._read_line(self._keeper, "keeper")
         self._write_hosts_file()
 
@@ -130,7 +132,7 @@ class Host:
             self._network.replace_host(self.name)
         netns = self._network.hosts[self.name].path
         command = [
-            tool("labhost"),
+            compile_c(TOOLS / "labhost.c"),
             "init",
             self._keeper.pid,
             netns,
@@ -176,7 +178,7 @@ class Host:
         if not self.is_up:
             raise LabError(f"host {self.name} is down: cannot run {command[0]}")
         return [
-            str(tool("labhost")),
+            str(compile_c(TOOLS / "labhost.c")),
             "exec",
             str(self._init_pid),
             str(pid_fd),

@@ -5,7 +5,7 @@ import socket
 import time
 from pathlib import Path
 
-from lab.qemu.errors import LabError
+from lab.common.errors import LabError
 
 
 class Qmp:

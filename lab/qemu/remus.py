@@ -6,10 +6,11 @@ import subprocess
 import time
 from pathlib import Path
 
-from lab.qemu import accel, paths
-from lab.qemu.errors import LabError
+from lab.common import paths
+from lab.common.errors import LabError
+from lab.common.network import HOSTS
 from lab.qemu.host import Host, HostProcess
-from lab.qemu.network import HOSTS
+from lab.qemu.tcg_shim import tcg_shim
 
 PKI = "/etc/remus/pki"
 CONFIG = "/etc/remus/remus.toml"
@@ -99,7 +100,7 @@ def start_remusd(host: Host, env: dict[str, str] | None = None, within: float = 
     `env` may arm fault points (REMUS_FAULT). The library that TCG needs is handed on to the QEMU that a guard starts: the
     standby may become a checkpoint source in its turn.
     """
-    shim = accel.tcg_shim()
+    shim = tcg_shim()
     environment = {**({"LD_PRELOAD": str(shim)} if shim else {}), **(env or {})}
     daemon = host.spawn([program("remusd"), "--config", CONFIG], name="remusd", env=environment)
     deadline = time.monotonic() + within

@@ -9,9 +9,9 @@ import signal
 import socket
 from pathlib import Path
 
-from lab.qemu import paths
-from lab.qemu.accel import pick_accel
-from lab.qemu.errors import LabError
+from lab.common import paths
+from lab.common.accel import pick_accel
+from lab.common.errors import LabError
 from lab.qemu.guest import Guest, GuestSpec
 from lab.qemu.lab import Lab
 

@@ -17,9 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from lab.qemu import Lab, paths  # noqa: E402  (the path must be set first)
-from lab.qemu.accel import QEMU  # noqa: E402
-from lab.qemu.registry import clear_orphans  # noqa: E402
+from lab.common import paths  # noqa: E402  (the path must be set first)
+from lab.qemu import Lab  # noqa: E402
+from lab.common.accel import QEMU  # noqa: E402
+from lab.common.registry import clear_orphans  # noqa: E402
 
 ARTEFACTS = paths.OUT / "failed"
 

@@ -5,8 +5,8 @@ import zlib
 
 import pytest
 
-from lab.qemu.client.ledger import Ledger
-from lab.qemu.client.records import HEADER, MAGIC, FramingLost, Parser, compose, payload
+from lab.common.client.ledger import Ledger
+from lab.common.client.records import HEADER, MAGIC, FramingLost, Parser, compose, payload
 
 BOOT_ID = 7
 

@@ -7,8 +7,8 @@ import subprocess
 import pytest
 from eventually import eventually
 
-from lab.qemu import paths
-from lab.qemu.registry import all_labs
+from lab.common import paths
+from lab.common.registry import all_labs
 
 LIMIT_S = 240  # against hanging only
 CLAIMS = [

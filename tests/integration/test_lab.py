@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from eventually import eventually
 
+from lab.common.accel import pick_accel
+from lab.common.registry import all_labs, clear_orphans
 from lab.qemu import GuestSpec, Lab, LabError
-from lab.qemu.accel import pick_accel
-from lab.qemu.registry import all_labs, clear_orphans
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,8 @@
 import os
 import socket
 
-from lab.qemu import Lab, paths
+from lab.common import paths
+from lab.qemu import Lab
 from lab.qemu.demo.screen import Screen
 from lab.qemu.guest import Guest
 from lab.qemu.server import Server, socket_path

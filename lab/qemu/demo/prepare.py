@@ -6,13 +6,14 @@ import shutil
 import subprocess
 from collections import deque
 
-from lab.qemu import LabError, paths
-from lab.qemu.accel import pick_accel, qemu_version
+from lab.common import paths
+from lab.common.accel import pick_accel, qemu_version
+from lab.common.errors import LabError
+from lab.common.image import initramfs
+from lab.common.kernel import META_PACKAGE, kernel
+from lab.common.shell import run
 from lab.qemu.demo.screen import Screen
-from lab.qemu.image import initramfs
-from lab.qemu.kernel import META_PACKAGE, kernel
 from lab.qemu.remus import program
-from lab.qemu.shell import run
 
 PRESET = "release"
 PROGRAMS = ["remus", "remusd", "remus-guard"]

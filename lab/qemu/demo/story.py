@@ -6,12 +6,12 @@ import threading
 import time
 from collections.abc import Callable
 
+from lab.common.registry import start_time
 from lab.qemu import GuestSpec, Lab, LabError
 from lab.qemu.demo import prepare, view
 from lab.qemu.demo.keep import keep_up
 from lab.qemu.demo.screen import Screen
 from lab.qemu.demo.verdict import Evidence, checks, outage_text
-from lab.qemu.registry import start_time
 
 FRAME_S = 0.1
 CLIENT_REPORT_S = 0.05

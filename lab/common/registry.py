@@ -10,8 +10,8 @@ import signal
 import time
 from pathlib import Path
 
-from lab.qemu import paths
-from lab.qemu.shell import run
+from lab.common import paths
+from lab.common.shell import run
 
 
 def start_time(pid: int) -> int | None:

@@ -13,11 +13,11 @@ import time
 from functools import lru_cache
 from pathlib import Path
 
-from lab.qemu import paths
-from lab.qemu.errors import LabError
-from lab.qemu.image import initramfs
-from lab.qemu.kernel import kernel
-from lab.qemu.shell import run
+from lab.common import paths
+from lab.common.errors import LabError
+from lab.common.image import initramfs
+from lab.common.kernel import kernel
+from lab.common.shell import run
 
 QEMU = os.environ.get("REMUS_LAB_QEMU", "qemu-system-x86_64")
 TRIAL_S = 8
@@ -91,18 +91,3 @@ def pick_accel() -> str:
     if not remembered.exists():
         remembered.write_text("kvm" if _kvm_boots_the_guest() else "tcg", encoding="ascii")
     return remembered.read_text(encoding="ascii")
-
-
-def tcg_shim() -> Path | None:
-    """The library that QEMU before 11 needs to be a COLO source under TCG; None where none is needed."""
-    if pick_accel() == "kvm" or qemu_version() >= (11, 0):
-        return None
-    override = os.environ.get("REMUS_LAB_TCG_SHIM")
-    library = (
-        Path(override) if override else paths.build() / "lab" / "qemu" / "tcg-shim" / "libremus_tcg_shim.so"
-    )
-    if not library.exists():
-        raise LabError(
-            f"{library} is missing: build it (`cmake --build {paths.build()} --target remus_tcg_shim`)"
-        )
-    return library

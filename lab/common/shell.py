@@ -3,7 +3,7 @@
 import shlex
 import subprocess
 
-from lab.qemu.errors import LabError
+from lab.common.errors import LabError
 
 
 def run(command: list, *, timeout: float = 30, check: bool = True, **options) -> subprocess.CompletedProcess:

@@ -12,11 +12,12 @@ import select
 import subprocess
 from functools import lru_cache
 
-from lab.qemu.conditions import Conditions
-from lab.qemu.errors import LabError
-from lab.qemu.netns import NetNs
-from lab.qemu.registry import Registry
-from lab.qemu.toolchain import tool
+from lab.common import paths
+from lab.common.conditions import Conditions
+from lab.common.errors import LabError
+from lab.common.netns import NetNs
+from lab.common.registry import Registry
+from lab.common.toolchain import compile_c
 
 
 @lru_cache(maxsize=None)
@@ -118,7 +119,7 @@ class Link:
             self._start_linkd(ports)
 
     def _start_linkd(self, ports: list[str]) -> None:
-        command = [*self._wires.prefix(), str(tool("linkd")), *ports]
+        command = [*self._wires.prefix(), str(compile_c(paths.HERE / "tools" / "linkd.c")), *ports]
         self._linkd = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

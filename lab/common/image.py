@@ -1,4 +1,4 @@
-"""The guest's initramfs: busybox, the programs of guest/, and the kernel modules a virtio guest needs.
+"""The guest's initramfs: busybox, the programs of guest/, and the kernel modules a guest needs.
 
 Content-addressed: the same sources give the same file, so that both hosts, and a standby started much later, boot from
 the very same bytes.
@@ -8,15 +8,16 @@ import hashlib
 import os
 import shutil
 import stat
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
-from lab.qemu import paths
-from lab.qemu.errors import LabError
-from lab.qemu.kernel import Kernel, module_bytes, module_depends
-from lab.qemu.toolchain import compile_c
+from lab.common import paths
+from lab.common.errors import LabError
+from lab.common.kernel import Kernel, module_bytes, module_depends
+from lab.common.toolchain import compile_c
 
-MODULES = ["virtio_pci", "virtio_net"]
+MODULES = ("virtio_pci", "virtio_net")
 DIRECTORIES = ["bin", "modules", "proc", "sys", "dev", "run", "tmp", "etc", "root"]
 
 
@@ -51,7 +52,7 @@ class Cpio:
         return b"".join(self._parts)
 
 
-def _modules_in_order(kernel: Kernel) -> dict[str, bytes]:
+def _modules_in_order(kernel: Kernel, wanted: tuple[str, ...]) -> dict[str, bytes]:
     """The wanted modules and all they need, each after what it needs."""
     ordered: dict[str, bytes] = {}
 
@@ -63,9 +64,14 @@ def _modules_in_order(kernel: Kernel) -> dict[str, bytes]:
             visit(needed)
         ordered[name] = content
 
-    for name in MODULES:
+    for name in wanted:
         visit(name)
     return ordered
+
+
+def compile_static(source: Path) -> Path:
+    """A program for guests of the machine's own word size."""
+    return compile_c(source, "-static", "-s")
 
 
 def _busybox() -> bytes:
@@ -78,20 +84,22 @@ def _busybox() -> bytes:
     return content
 
 
-def _compose(kernel: Kernel) -> bytes:
+def _compose(
+    kernel: Kernel, wanted: tuple[str, ...], busybox: Path | None, compile_program: Callable[[Path], Path]
+) -> bytes:
     archive = Cpio()
     for directory in DIRECTORIES:
         archive.directory(directory)
     archive.console()
-    archive.program("bin/busybox", _busybox())
+    archive.program("bin/busybox", busybox.read_bytes() if busybox else _busybox())
     archive.link("bin/sh", "busybox")
     archive.program("init", (paths.HERE / "guest" / "init").read_bytes())
     for script in sorted((paths.HERE / "guest").iterdir()):
         if script.is_file() and script.name not in ("init", "README.md"):
             archive.program(f"bin/{script.name}", script.read_bytes())
     for source in sorted((paths.HERE / "guest" / "programs").glob("*.c")):
-        archive.program(f"bin/{source.stem}", compile_c(source, "-static", "-s").read_bytes())
-    modules = _modules_in_order(kernel)
+        archive.program(f"bin/{source.stem}", compile_program(source).read_bytes())
+    modules = _modules_in_order(kernel, wanted)
     for name, content in modules.items():
         archive.program(f"modules/{name}.ko", content)
     archive.program("modules/order", "".join(f"{name}.ko\n" for name in modules).encode())
@@ -99,9 +107,17 @@ def _compose(kernel: Kernel) -> bytes:
 
 
 @lru_cache(maxsize=None)
-def initramfs(kernel: Kernel) -> Path:
-    """The guest image for this kernel, built if it is not in the cache."""
-    content = _compose(kernel)
+def initramfs(
+    kernel: Kernel,
+    modules: tuple[str, ...] = MODULES,
+    busybox: Path | None = None,
+    compile_program: Callable[[Path], Path] = compile_static,
+) -> Path:
+    """The guest image for this kernel, built if it is not in the cache.
+
+    A guest of another word size than the machine's has a busybox and a compiler of its own.
+    """
+    content = _compose(kernel, modules, busybox, compile_program)
     target = paths.cache() / "initramfs" / f"{hashlib.sha256(content).hexdigest()[:16]}.cpio"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)

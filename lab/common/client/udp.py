@@ -12,7 +12,7 @@ import socket
 import struct
 import time
 
-from lab.qemu.client.output import milliseconds, on_stop, say
+from lab.common.client.output import milliseconds, on_stop, say
 
 DATAGRAM = struct.Struct("<QQ48x")
 

@@ -6,9 +6,9 @@ import shutil
 from functools import lru_cache
 from pathlib import Path
 
-from lab.qemu import paths
-from lab.qemu.errors import LabError
-from lab.qemu.shell import run
+from lab.common import paths
+from lab.common.errors import LabError
+from lab.common.shell import run
 
 WARNINGS = ["-Wall", "-Wextra", "-Wconversion", "-Wshadow"]
 
@@ -37,8 +37,3 @@ def compile_c(source: Path, *flags: str) -> Path:
         run([program, *arguments, "-o", unfinished, source, "-ldl"], timeout=120)
         unfinished.rename(target)
     return target
-
-
-def tool(name: str) -> Path:
-    """A program of lab/qemu/tools/ that runs on the machine itself."""
-    return compile_c(paths.HERE / "tools" / f"{name}.c")

@@ -8,9 +8,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.qemu import paths
-from lab.qemu.errors import LabError
-from lab.qemu.shell import run
+from lab.common import paths
+from lab.common.errors import LabError
+from lab.common.shell import run
 
 META_PACKAGE = "linux-image-cloud-amd64"
 

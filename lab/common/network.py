@@ -13,10 +13,10 @@
 
 from dataclasses import dataclass
 
-from lab.qemu.errors import LabError
-from lab.qemu.link import Link
-from lab.qemu.netns import NetNs
-from lab.qemu.registry import Registry
+from lab.common.errors import LabError
+from lab.common.link import Link
+from lab.common.netns import NetNs
+from lab.common.registry import Registry
 
 PREFIX_BITS = 24
 CLIENT_ADDRESS = "10.77.0.100"
@@ -52,7 +52,7 @@ class Network:
         self._link("repl", (self.hosts["A"], "repl0"), (self.hosts["B"], "repl0"))
         self.client.ip(f"addr add {CLIENT_ADDRESS}/{PREFIX_BITS} dev eth0")
         for name in HOSTS:
-            self._address(name)
+            self._attach(name)
 
     def _link(self, name: str, x: tuple[NetNs, str], y: tuple[NetNs, str]) -> None:
         self.links[name] = Link(name, self.wires, self.registry, x, y)
@@ -61,7 +61,8 @@ class Network:
         self._link(name, (namespace, interface), (self.wires, f"{name}.lan"))
         self.wires.ip(f"link set {name}.lan master lan")
 
-    def _address(self, host: str) -> None:
+    def _attach(self, host: str) -> None:
+        """What a host has at its ends of the cables: here, its bridge and its addresses."""
         addresses = HOSTS[host]
         self.hosts[host].ip(
             "link add name br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
@@ -94,7 +95,7 @@ class Network:
         self.hosts[host].create()
         for link, side in self._sides_of(host):
             link.plug(side)
-        self._address(host)
+        self._attach(host)
 
     def close(self) -> None:
         for link in self.links.values():

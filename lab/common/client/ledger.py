@@ -7,7 +7,7 @@ that restarted (boot id), a guest that went back behind what this client had see
 import zlib
 from collections import deque
 
-from lab.qemu.client.records import Record
+from lab.common.client.records import Record
 
 SEND_TIMES_KEPT = 100_000
 

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass, replace
 
-from lab.qemu.errors import LabError
+from lab.common.errors import LabError
 
 _TIME_US = {"us": 1, "ms": 1000, "s": 1_000_000}
 QUEUE_BYTES_MAX = 64 << 20

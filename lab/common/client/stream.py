@@ -12,10 +12,10 @@ import argparse
 import select
 import time
 
-from lab.qemu.client.connect import connect
-from lab.qemu.client.ledger import Ledger
-from lab.qemu.client.output import milliseconds, on_stop, percentile, say
-from lab.qemu.client.records import FramingLost, Parser, compose
+from lab.common.client.connect import connect
+from lab.common.client.ledger import Ledger
+from lab.common.client.output import milliseconds, on_stop, percentile, say
+from lab.common.client.records import FramingLost, Parser, compose
 
 UNCONFIRMED_MAX = 50_000
 OUT_BYTES_MAX = 1 << 20

@@ -6,10 +6,10 @@ import sys
 import threading
 from pathlib import Path
 
-from lab.qemu import paths
-from lab.qemu.errors import LabError
-from lab.qemu.netns import NetNs
-from lab.qemu.registry import Registry
+from lab.common import paths
+from lab.common.errors import LabError
+from lab.common.netns import NetNs
+from lab.common.registry import Registry
 
 STATS_KEPT = 20_000
 

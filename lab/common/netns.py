@@ -3,9 +3,9 @@
 import subprocess
 from pathlib import Path
 
-from lab.qemu.errors import LabError
-from lab.qemu.registry import Registry
-from lab.qemu.shell import run
+from lab.common.errors import LabError
+from lab.common.registry import Registry
+from lab.common.shell import run
 
 
 class NetNs:

@@ -6,8 +6,8 @@ Prints {"type": "verdict", "requests": n, "p50_ms": ..., "p90_ms": ..., "p99_ms"
 import argparse
 import time
 
-from lab.qemu.client.connect import connect
-from lab.qemu.client.output import milliseconds, on_stop, percentile, say
+from lab.common.client.connect import connect
+from lab.common.client.output import milliseconds, on_stop, percentile, say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

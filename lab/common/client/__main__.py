@@ -1,4 +1,4 @@
-"""The client's programs: python3 lab/qemu/client stream|latency|udp ... (each has --help)."""
+"""The client's programs: python3 lab/common/client stream|latency|udp ... (each has --help)."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from lab.qemu.client import latency, stream, udp  # noqa: E402  (the path must be set first)
+from lab.common.client import latency, stream, udp  # noqa: E402  (the path must be set first)
 
 
 def main() -> int:

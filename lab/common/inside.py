@@ -6,7 +6,7 @@ import socket
 import threading
 from pathlib import Path
 
-from lab.qemu.errors import LabError
+from lab.common.errors import LabError
 
 CLONE_NEWNET = 0x40000000
 
