@@ -7,10 +7,11 @@ import os
 import re
 import secrets
 import shutil
+import subprocess
 import time
 from pathlib import Path
 
-from lab.common import paths
+from lab.common import paths, remus
 from lab.common.client_process import ClientProcess
 from lab.common.errors import LabError
 from lab.common.link import Link
@@ -84,6 +85,30 @@ class BaseLab:
     def link(self, name: str) -> Link:
         """A link by name: 'repl' (A to B), 'lanA', 'lanB', 'client'."""
         return self.network.link(name)
+
+    def install_remus(self, extra_config: str = "") -> None:
+        """Certificates and configuration on both hosts, and the daemons started."""
+        remus.enroll(self.hosts)
+        for name in self.hosts:
+            remus.configure(self.host(name), extra_config)
+            self.start_remus(name)
+
+    def start_remus(self, on: str, env: dict[str, str] | None = None):
+        """Starts (again) the daemon of a host that install_remus has set up."""
+        return remus.start_remusd(self.host(on), {**self.daemon_environment(), **(env or {})})
+
+    def remus(
+        self, on: str, *words: str | float, check: bool = True, timeout: float = 60
+    ) -> subprocess.CompletedProcess:
+        """Runs a remus command on a host: lab.remus("A", "protect", "web1", ...)."""
+        return remus.remus(self.host(on), *words, check=check, timeout=timeout)
+
+    def remus_json(self, on: str, *words: str | float, timeout: float = 60):
+        return remus.remus_json(self.host(on), *words, timeout=timeout)
+
+    def daemon_environment(self) -> dict[str, str]:
+        """What a daemon of this lab needs in its environment."""
+        return {}
 
     def client(self, *words: str | float, name: str = "client") -> ClientProcess:
         """A program of client/ (stream, latency, udp) with its arguments."""

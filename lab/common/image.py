@@ -52,7 +52,7 @@ class Cpio:
         return b"".join(self._parts)
 
 
-def _modules_in_order(kernel: Kernel, wanted: tuple[str, ...]) -> dict[str, bytes]:
+def modules_in_order(kernel: Kernel, wanted: tuple[str, ...]) -> dict[str, bytes]:
     """The wanted modules and all they need, each after what it needs."""
     ordered: dict[str, bytes] = {}
 
@@ -99,7 +99,7 @@ def _compose(
             archive.program(f"bin/{script.name}", script.read_bytes())
     for source in sorted((paths.HERE / "guest" / "programs").glob("*.c")):
         archive.program(f"bin/{source.stem}", compile_program(source).read_bytes())
-    modules = _modules_in_order(kernel, wanted)
+    modules = modules_in_order(kernel, wanted)
     for name, content in modules.items():
         archive.program(f"modules/{name}.ko", content)
     archive.program("modules/order", "".join(f"{name}.ko\n" for name in modules).encode())

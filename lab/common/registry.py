@@ -1,6 +1,6 @@
 """What a lab has made outside of its own processes, on file, so that it can be cleared away after any crash.
 
-A lab notes each network namespace and process *before* it relies on them. Processes are noted with their start time: a
+A lab notes each network namespace, process and large file *before* it relies on them. Processes are noted with their start time: a
 pid that now belongs to somebody else is never signalled.
 """
 
@@ -33,6 +33,7 @@ class Registry:
             "owner": [os.getpid(), start_time(os.getpid())],
             "netns": [],
             "processes": [],
+            "files": [],
         }
         paths.REGISTRY.mkdir(parents=True, exist_ok=True)
         unfinished = self.path.with_suffix(f".{os.getpid()}")
@@ -55,6 +56,11 @@ class Registry:
     def add_process(self, pid: int) -> None:
         alive = [entry for entry in self._content["processes"] if start_time(entry[0]) == entry[1]]
         self._content["processes"] = [*alive, [pid, start_time(pid)]]
+        self._write()
+
+    def add_file(self, path: Path) -> None:
+        """A file that is of no use once the lab is gone, such as a host's disk."""
+        self._content["files"].append(str(path))
         self._write()
 
     def clear(self) -> None:
@@ -86,6 +92,8 @@ def clear(path: Path) -> None:
     for name in content["netns"]:
         if Path("/run/netns", name).exists():
             run(["ip", "netns", "delete", name], check=False)
+    for name in content["files"]:
+        Path(name).unlink(missing_ok=True)
     path.unlink(missing_ok=True)
 
 

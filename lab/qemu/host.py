@@ -17,6 +17,7 @@ from lab.common import shell
 from lab.common.errors import LabError
 from lab.common.network import HOSTS, Network
 from lab.common.registry import Registry, end_process, start_time
+from lab.common.remus import program
 from lab.common.toolchain import compile_c
 
 TOOLS = Path(__file__).resolve().parent / "tools"
@@ -259,10 +260,24 @@ class Host:
         """A path of the host, as the lab reaches it from outside."""
         return Path(f"/proc/{self._init_pid}/root") / inside.lstrip("/")
 
-    def write(self, inside: str, text: str) -> None:
+    def write(self, inside: str, content: str | bytes, mode: int = 0o644) -> None:
+        """Writes a file of the host, whole, as a new file."""
         target = self.path(inside)
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
+        target.unlink(missing_ok=True)
+        target.write_bytes(content.encode() if isinstance(content, str) else content)
+        target.chmod(mode)
+
+    def read_bytes(self, inside: str) -> bytes:
+        return self.path(inside).read_bytes()
+
+    def files_in(self, inside: str) -> dict[str, int]:
+        """Files of a directory of the host, with their modes."""
+        return {file.name: file.stat().st_mode & 0o777 for file in self.path(inside).iterdir()}
+
+    def program(self, name: str) -> Path:
+        """A program of the build, where the host sees it: the same files as the machine's."""
+        return program(name)
 
     def add_tap(self, name: str) -> None:
         """A tap for a guest in the host's bridge; like an administrator's, it is there again after each boot."""

@@ -8,14 +8,12 @@
         print(client.finish())
 """
 
-import subprocess
-
 from lab.common.base_lab import BaseLab
 from lab.common.network import HOSTS, Network
 from lab.common.registry import Registry
-from lab.qemu import remus
 from lab.qemu.guest import Guest, GuestSpec
-from lab.qemu.host import Host, HostProcess
+from lab.qemu.host import Host
+from lab.qemu.tcg_shim import tcg_shim
 
 
 class Lab(BaseLab):
@@ -44,22 +42,7 @@ class Lab(BaseLab):
             guest.wait_for_boot()
         return guest
 
-    def install_remus(self, extra_config: str = "") -> None:
-        """Certificates and configuration on both hosts, and the daemons started."""
-        remus.enroll(self.hosts)
-        for name in self.hosts:
-            remus.configure(self.host(name), extra_config)
-            self.start_remus(name)
-
-    def start_remus(self, on: str, env: dict[str, str] | None = None) -> HostProcess:
-        """Starts (again) the daemon of a host that install_remus has set up."""
-        return remus.start_remusd(self.host(on), env)
-
-    def remus(
-        self, on: str, *words: str | float, check: bool = True, timeout: float = 60
-    ) -> subprocess.CompletedProcess:
-        """Runs a remus command on a host: lab.remus("A", "protect", "web1", ...)."""
-        return remus.remus(self.host(on), *words, check=check, timeout=timeout)
-
-    def remus_json(self, on: str, *words: str | float, timeout: float = 60):
-        return remus.remus_json(self.host(on), *words, timeout=timeout)
+    def daemon_environment(self) -> dict[str, str]:
+        """The library that TCG needs is handed on to the QEMU that a guard starts: a standby may become a source itself."""
+        shim = tcg_shim()
+        return {"LD_PRELOAD": str(shim)} if shim else {}

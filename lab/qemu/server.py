@@ -1,58 +1,12 @@
-"""A lab that stays up between commands: one process owns it and answers lab/qemu/run over a unix socket.
+"""What lab/qemu/run asks of a lab that stays up; see lab/common/server.py."""
 
-One request a connection, a line of JSON each way: {"command": "cut", "link": "repl"} → {"ok": true, "result": ...}.
-"""
-
-import json
-import os
-import signal
-import socket
-from pathlib import Path
-
-from lab.common import paths
 from lab.common.accel import pick_accel
-from lab.common.errors import LabError
-from lab.qemu.guest import Guest, GuestSpec
-from lab.qemu.lab import Lab
-
-REQUEST_BYTES_MAX = 65536
+from lab.common.server import BaseServer
+from lab.qemu.guest import GuestSpec
 
 
-def socket_path(name: str) -> Path:
-    return paths.REGISTRY / f"{name}.sock"
-
-
-class Server:
-    """Owns a lab until it is told `down`, or gets SIGTERM or SIGINT."""
-
-    def __init__(self, lab: Lab, guests: dict[str, Guest] | None = None) -> None:
-        self._lab = lab
-        self._guests: dict[str, Guest] = dict(guests or {})
-        self._going = True
-
-    def serve(self, listener: socket.socket) -> None:
-        while self._going:
-            connection, _ = listener.accept()
-            with connection:
-                connection.settimeout(5)
-                try:
-                    request = json.loads(connection.makefile().readline(REQUEST_BYTES_MAX))
-                    answer = {"ok": True, "result": self._answer(request)}
-                except (LabError, OSError, ValueError) as error:
-                    answer = {"ok": False, "error": str(error)}
-                try:
-                    connection.sendall(json.dumps(answer).encode() + b"\n")
-                except OSError:
-                    pass  # who asked has gone
-
-    def _answer(self, request: dict):
-        handler = getattr(self, f"_do_{request.pop('command')}", None)
-        if handler is None:
-            raise LabError("no such command")
-        return handler(**request)
-
-    def _do_down(self) -> None:
-        self._going = False
+class Server(BaseServer):
+    """Owns a lab of namespaces."""
 
     def _do_status(self) -> dict:
         lab = self._lab
@@ -65,9 +19,6 @@ class Server:
                 "repl": host.addresses.repl,
                 "processes": [f"{pid} {name}" for pid, name in host.processes().items()],
             }
-        links = {
-            name: {"cut": link.is_cut, **link.conditions.__dict__} for name, link in lab.network.links.items()
-        }
         guests = {
             name: {"address": guest.spec.address, "first_host": guest.first_host.name}
             for name, guest in self._guests.items()
@@ -77,7 +28,7 @@ class Server:
             "logs": str(lab.directory),
             "accel": pick_accel(),
             "hosts": hosts,
-            "links": links,
+            "links": self._links(),
             "guests": guests,
         }
 
@@ -87,52 +38,9 @@ class Server:
         self._guests[spec.name] = guest
         return f"{spec.name} runs on {on}, pid {guest.process.pid}, address {spec.address}, QMP {spec.qmp}"
 
-    def _do_link(self, link: str, **conditions) -> None:
-        self._lab.link(link).set(**conditions)
-
-    def _do_cut(self, link: str) -> None:
-        self._lab.link(link).cut()
-
-    def _do_restore(self, link: str) -> None:
-        self._lab.link(link).restore()
-
     def _do_kill(self, host: str, processes_only: bool) -> None:
         target = self._lab.host(host)
         if processes_only:
             target.kill_all()
         else:
             target.power_cut()
-
-    def _do_boot(self, host: str) -> None:
-        self._lab.host(host).boot()
-
-    def _do_install(self) -> None:
-        self._lab.install_remus()
-
-    def _do_remusd(self, host: str) -> None:
-        self._lab.start_remus(host)
-
-
-def run(name: str, ready_fd: int) -> None:
-    """The process of a lab: makes it, tells `ready_fd` ("ok" or the error), serves, takes it down."""
-    path = socket_path(name)
-    try:
-        with Lab(name) as lab, socket.socket(socket.AF_UNIX) as listener:
-            path.unlink(missing_ok=True)
-            listener.bind(str(path))
-            listener.listen(8)
-            os.write(ready_fd, b"ok")
-            os.close(ready_fd)
-            for which in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(which, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
-            try:
-                Server(lab).serve(listener)
-            except KeyboardInterrupt:
-                pass
-            finally:
-                path.unlink(missing_ok=True)
-    except LabError as error:
-        try:
-            os.write(ready_fd, str(error).encode())
-        except OSError:
-            raise error from None

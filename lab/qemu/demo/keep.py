@@ -4,10 +4,11 @@ import os
 import socket
 
 from lab.common import paths
+from lab.common.server import socket_path
 from lab.qemu import Lab
 from lab.qemu.demo.screen import Screen
 from lab.qemu.guest import Guest
-from lab.qemu.server import Server, socket_path
+from lab.qemu.server import Server
 
 
 def keep_up(lab: Lab, guests: dict[str, Guest], screen: Screen) -> None:

@@ -13,7 +13,7 @@ from lab.common.image import initramfs
 from lab.common.kernel import META_PACKAGE, kernel
 from lab.common.shell import run
 from lab.qemu.demo.screen import Screen
-from lab.qemu.remus import program
+from lab.common.remus import program
 
 PRESET = "release"
 PROGRAMS = ["remus", "remusd", "remus-guard"]

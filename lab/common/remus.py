@@ -1,4 +1,8 @@
-"""The product on the lab's hosts: certificates, configuration, daemon, commands. All that the lab knows of Remus is here."""
+"""The product on a lab's hosts: certificates, configuration, daemon, commands. All that a lab knows of Remus is here.
+
+A host, of whichever lab, has: run(), spawn(), write(), read_bytes(), files_in(), and program(), the path there of a program
+of the build.
+"""
 
 import json
 import os
@@ -9,8 +13,6 @@ from pathlib import Path
 from lab.common import paths
 from lab.common.errors import LabError
 from lab.common.network import HOSTS
-from lab.qemu.host import Host, HostProcess
-from lab.qemu.tcg_shim import tcg_shim
 
 PKI = "/etc/remus/pki"
 CONFIG = "/etc/remus/remus.toml"
@@ -33,13 +35,13 @@ def host_name(name: str) -> str:
 
 
 def remus(
-    host: Host, *words: str | int | float, check: bool = True, timeout: float = 60
+    host, *words: str | int | float, check: bool = True, timeout: float = 60
 ) -> subprocess.CompletedProcess:
     """Runs a remus command on a host."""
-    return host.run([program("remus"), *words], check=check, timeout=timeout)
+    return host.run([host.program("remus"), *words], check=check, timeout=timeout)
 
 
-def remus_json(host: Host, *words: str | int | float, timeout: float = 60):
+def remus_json(host, *words: str | int | float, timeout: float = 60):
     """Runs a remus command with --json and returns what it says."""
     output = remus(host, *words, "--json", timeout=timeout).stdout
     try:
@@ -50,7 +52,7 @@ def remus_json(host: Host, *words: str | int | float, timeout: float = 60):
         ) from error
 
 
-def enroll(hosts: dict[str, Host]) -> None:
+def enroll(hosts: dict) -> None:
     """A certificate authority on A, a certificate for each host, and each host's files on that host."""
     first, authority = hosts["A"], "/run/remus-ca"
     remus(first, "cert", "init", authority)
@@ -58,29 +60,25 @@ def enroll(hosts: dict[str, Host]) -> None:
         issue_certificate(first, authority, host_name(name), host)
 
 
-def issue_certificate(first: Host, authority: str, name: str, onto: Host, *options: str | int) -> None:
+def issue_certificate(first, authority: str, name: str, onto, *options: str | int) -> None:
     """Issues a certificate where the authority is, and puts its files into the other host's PKI directory."""
     issued = f"/run/remus-issued/{name}"
-    first.path(issued).parent.mkdir(exist_ok=True)
+    first.run(["mkdir", "-p", "/run/remus-issued"])
     own = HOSTS[onto.name]
     addresses = ["--address", own.repl, "--address", own.lan]
     remus(first, "cert", "issue", authority, name, issued, *addresses, *options)
-    onto.path(PKI).mkdir(parents=True, exist_ok=True)
-    for file in first.path(issued).iterdir():
-        target = onto.path(PKI) / file.name
-        target.unlink(missing_ok=True)
-        target.write_bytes(file.read_bytes())
-        target.chmod(file.stat().st_mode & 0o777)
+    for file, mode in first.files_in(issued).items():
+        onto.write(f"{PKI}/{file}", first.read_bytes(f"{issued}/{file}"), mode)
 
 
-def configure(host: Host, extra: str = "") -> None:
+def configure(host, extra: str = "") -> None:
     """Writes /etc/remus/remus.toml: this host, and the other one over both its addresses."""
     lines = [
         "[host]",
         f'name = "{host_name(host.name)}"',
         "",
         "[paths]",
-        f"guard = {json.dumps(str(program('remus-guard')))}",
+        f"guard = {json.dumps(str(host.program('remus-guard')))}",
         "",
     ]
     lines += ["[log]", 'level = "debug"', 'dir = "/run/host"', ""]
@@ -94,15 +92,12 @@ def configure(host: Host, extra: str = "") -> None:
     host.write(CONFIG, "\n".join(lines) + extra)
 
 
-def start_remusd(host: Host, env: dict[str, str] | None = None, within: float = 20) -> HostProcess:
+def start_remusd(host, env: dict[str, str] | None = None, within: float = 20):
     """Starts the daemon and waits until it answers.
 
-    `env` may arm fault points (REMUS_FAULT). The library that TCG needs is handed on to the QEMU that a guard starts: the
-    standby may become a checkpoint source in its turn.
+    `env` may arm fault points (REMUS_FAULT).
     """
-    shim = tcg_shim()
-    environment = {**({"LD_PRELOAD": str(shim)} if shim else {}), **(env or {})}
-    daemon = host.spawn([program("remusd"), "--config", CONFIG], name="remusd", env=environment)
+    daemon = host.spawn([host.program("remusd"), "--config", CONFIG], name="remusd", env=env)
     deadline = time.monotonic() + within
     while remus(host, "status", "--json", check=False).returncode != 0:
         if daemon.poll() is not None:

@@ -1,0 +1,153 @@
+"""A guest on a Xen host, started as an xl user would start it: a configuration file and `xl create`.
+
+| kind     | what it is                                                      | dirty pages are followed by |
+|----------|-----------------------------------------------------------------|-----------------------------|
+| pv       | 64-bit paravirtual Linux                                        | shadow paging               |
+| pvh      | 64-bit Linux in hardware virtualization, no device model        | HAP                         |
+| hvm      | 64-bit Linux booted by a BIOS, PV drivers, device model QEMU    | HAP                         |
+| hvm-nopv | the same that does not know of Xen: virtio-net, no PV drivers   | HAP                         |
+| pvh32    | 32-bit (PAE) Linux                                              | shadow paging               |
+| hvm32    | 32-bit (PAE) Linux booted by a BIOS, PV drivers                 | shadow paging               |
+
+Kernels and initramfs are on every host's /lab; an HVM guest's disk is put on both hosts, at the same path, so that the very
+same configuration is right on the other host.
+"""
+
+import hashlib
+import time
+from dataclasses import dataclass, field
+
+from lab.common.errors import LabError
+from lab.common.netns import NetNs
+from lab.common.network import LAN_GATEWAY, PREFIX_BITS
+from lab.common.userland import Userland
+from lab.xen import guest_image
+from lab.xen.host import Host
+
+KINDS = ("pv", "pvh", "hvm", "hvm-nopv", "pvh32", "hvm32")
+DISKS = "/var/lib/remus-lab"
+BOOT_S_MAX = 120
+
+
+@dataclass(frozen=True)
+class GuestSpec:
+    """What a guest is. `run` names the programs it starts: 'stream-server,echo-server,dirty:64:2000:text'."""
+
+    name: str = "web1"
+    kind: str = "pvh"
+    memory_mib: int = 192
+    cpus: int = 1
+    mac: str = "00:16:3e:77:00:20"
+    address: str = "10.77.0.20"
+    run: str = "stream-server,echo-server,counter"
+    extra: tuple[str, ...] = field(default=())  # further lines of the configuration
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise LabError(f"no kind of guest '{self.kind}': there are {', '.join(KINDS)}")
+
+    @property
+    def bits(self) -> int:
+        return 32 if self.kind.endswith("32") else 64
+
+    @property
+    def has_bios(self) -> bool:
+        """Whether it boots from a disk of its own, by a BIOS."""
+        return self.kind.startswith("hvm")
+
+    @property
+    def config(self) -> str:
+        """Where its configuration is, on every host."""
+        return f"/etc/xen/{self.name}.cfg"
+
+    @property
+    def disk(self) -> str:
+        return f"{DISKS}/{self.name}.img"
+
+    def arguments(self) -> str:
+        """The kernel's command line."""
+        console = "xen_nopv nopv" if self.kind == "hvm-nopv" else "console=hvc0"
+        return (
+            f"{console} quiet loglevel=1 mitigations=off random.trust_cpu=on panic=-1 "
+            f"address={self.address}/{PREFIX_BITS},{LAN_GATEWAY} run={self.run}"
+        )
+
+    def config_text(self) -> str:
+        """The configuration for xl."""
+        kind = "hvm" if self.has_bios else self.kind.removesuffix("32")
+        model = {"hvm-nopv": ",model=virtio-net-pci", "pv": "", "pvh": "", "pvh32": ""}.get(self.kind, ",type=vif")
+        lines = [f'name = "{self.name}"', f'type = "{kind}"', f"memory = {self.memory_mib}", f"maxmem = {self.memory_mib}"]
+        lines += [f"vcpus = {self.cpus}", f"vif = ['mac={self.mac},bridge=xenbr0{model}']", 'on_crash = "preserve"']
+        if self.has_bios:
+            lines += [f"disk = ['format=raw,vdev=hda,access=rw,backendtype=qdisk,target={self.disk}']"]
+            lines += ['hdtype = "ahci"', 'vga = "none"', "nographic = 1"]
+        else:
+            lines += [f'kernel = "/lab/kernel{self.bits}"', f'ramdisk = "/lab/initrd{self.bits}"']
+            lines += [f'extra = "{self.arguments()}"']
+        if self.kind != "pv":
+            lines += ['tsc_mode = "native"']  # an emulated processor has no invariant TSC: each RDTSC would trap
+        if self.bits == 32:
+            lines += ["hap = 0"]  # 32-bit PAE with HAP spins in an emulated machine
+        return "\n".join([*lines, *self.extra]) + "\n"
+
+
+class Guest(Userland):
+    """A guest that was started on `host` and is reached over the LAN from the client's namespace, wherever it runs now."""
+
+    def __init__(self, spec: GuestSpec, host: Host, client: NetNs) -> None:
+        super().__init__(spec.name, spec.address, client)
+        self.spec = spec
+        self.first_host = host
+        self.boot_s = 0.0  # from `xl create` to its first answer
+        self._created = time.monotonic()
+        self._earlier_chars = len(self._serial_of(host))
+        host.xl("create", "-q", spec.config)
+
+    def _serial_of(self, host: Host) -> str:
+        path = host.path(f"/run/host/console/guest-{self.spec.name}.log")
+        return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+    def serial(self, host: Host | None = None) -> str:
+        """What the guest wrote to its console on a host; nothing where it has none (hvm-nopv)."""
+        if host is None or host is self.first_host:
+            return self._serial_of(self.first_host)[self._earlier_chars :]
+        return self._serial_of(host)
+
+    def domain_id(self, host: Host | None = None) -> int:
+        """Its number on a host; LabError if that host does not have it."""
+        return int((host or self.first_host).xl("domid", self.spec.name).stdout)
+
+    def wait_for_boot(self, within: float = BOOT_S_MAX) -> float:
+        """Waits until it answers over the network, its programs started; returns the seconds since `xl create` began."""
+        while True:
+            try:
+                self.shell("test -e /run/booted", timeout=3)
+            except LabError as error:
+                if time.monotonic() - self._created > within:
+                    state = self.first_host.domains().get(self.spec.name)
+                    raise LabError(
+                        f"guest {self.spec.name} ({self.spec.kind}) did not boot within {within} s ({error}); "
+                        f"Xen has {state}; console: {self.serial()[-500:]!r}"
+                    ) from error
+                time.sleep(0.1)
+            else:
+                self.boot_s = time.monotonic() - self._created
+                return self.boot_s
+
+    def destroy(self, host: Host | None = None) -> None:
+        """Ends it on a host at once (`xl destroy`)."""
+        (host or self.first_host).xl("destroy", self.spec.name)
+
+
+def place(spec: GuestSpec, hosts: list[Host]) -> None:
+    """Puts the guest's configuration, and its disk if it has one, on these hosts."""
+    for host in hosts:
+        host.write(spec.config, spec.config_text())
+    if not spec.has_bios:
+        return
+    name = f"{spec.name}-{hashlib.sha256(spec.arguments().encode()).hexdigest()[:8]}.img"
+    for host in hosts:
+        shared = host.path(f"/run/host/{name}")
+        guest_image.boot_disk(spec.bits, spec.arguments(), shared)
+        host.shell(f"mkdir -p {DISKS} && cp /run/host/{name} {spec.disk} && sync {spec.disk}")
+        shared.unlink()
