@@ -189,10 +189,7 @@ void Pipeline::run_synchronize(Session session) {
   std::weak_ptr<SyncSink> self;
   SyncSink::Hooks hooks;
   hooks.layout = [this, session](const Layout& layout) { return wait_for_backup(session, layout); };
-  hooks.paused = [this] {
-    REMUS_FAULT_POINT("sync.paused");
-    output_.hold();
-  };
+  hooks.paused = [this] { output_.hold(); };
   hooks.segment = [this, session, &self](SyncSink::Segment segment) {
     encode_->post([this, session, sink = self.lock(), segment = std::move(segment)]() mutable {
       encode_segment(session, sink, std::move(segment));
@@ -230,7 +227,7 @@ void Pipeline::run_synchronize(Session session) {
     post([this, session, error] { events_.sync_failed(session, error); });
     return;
   }
-  REMUS_FAULT_POINT("sync.captured");
+  REMUS_FAULT_POINT("sync.done");
   post([this, session, r = *report] { events_.synchronized(session, r); });
   encode_->post([this, session, sink] { encode_first(session, sink); });
   announce_ready(session);
@@ -250,7 +247,6 @@ void Pipeline::run_capture(Session session, Epoch epoch) {
   const std::uint64_t verify_id = verify_id_.exchange(0);
   std::vector<Hashed> hashes;
   buffer->on_paused([&] {
-    REMUS_FAULT_POINT("capture.paused");
     output_.mark(epoch);
     if (verify_id == 0) return;
     const checkpoint::PageHasher hasher{session};

@@ -54,6 +54,7 @@ void Replica::begin(Session session) {
   session_ = session;
   assembling_.reset();
   whole_.clear();
+  first_whole_ = false;
   deferred_.clear();
   verification_.reset();
   apply_asked_.reset();
@@ -213,12 +214,7 @@ void Replica::check_end(Session session, std::shared_ptr<HeldEpoch> held) {
     if (held->fault) return malformed(session, fmt::format("epoch {}: {}", held->epoch, held->fault->what));
     held->device_packed = {};
     const auto tell = [this, session, held] {
-      post([this, session, held] {
-        if (!current(session)) return;
-        whole_.emplace(held->epoch, held);
-        REMUS_FAULT_POINT("ack.before");
-        events_.whole(session, held->epoch);
-      });
+      post([this, session, held] { became_whole(session, held); });
     };
     if (held->epoch != 0) return tell();
     // Epoch 0 is whole when every page of the synchronization is in the image, and the image is right.
@@ -229,6 +225,24 @@ void Replica::check_end(Session session, std::shared_ptr<HeldEpoch> held) {
       tell();
     });
   });
+}
+
+void Replica::became_whole(Session session, const std::shared_ptr<HeldEpoch>& held) {
+  if (!current(session)) return;
+  whole_.emplace(held->epoch, held);
+  if (held->epoch == 0) first_whole_ = true;
+  // Epoch 0 waits for the apply thread: those after it may have been checked before.
+  if (!first_whole_) return;
+  std::vector<Epoch> told{held->epoch};
+  if (held->epoch == 0) {
+    told.clear();
+    for (const auto& [epoch, _] : whole_) told.push_back(epoch);
+  }
+  for (const Epoch epoch : told) {
+    if (!current(session)) return;
+    REMUS_FAULT_POINT("ack.before");
+    events_.whole(session, epoch);
+  }
 }
 
 void Replica::discard_torn() {

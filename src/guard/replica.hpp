@@ -105,6 +105,7 @@ class Replica final {
   void settle_credit();
   void check_batch(std::shared_ptr<HeldEpoch> held, link::Payload batch);
   void check_end(engine::Session session, std::shared_ptr<HeldEpoch> held);
+  void became_whole(engine::Session session, const std::shared_ptr<HeldEpoch>& held);
   void apply_now(engine::Session session, const std::shared_ptr<HeldEpoch>& held);
   void compare_if_ready();
   [[nodiscard]] bool current(engine::Session session) const noexcept { return session_.load() == session; }
@@ -118,6 +119,7 @@ class Replica final {
   std::atomic<engine::Session> session_{0};
   std::shared_ptr<HeldEpoch> assembling_{};
   std::map<engine::Epoch, std::shared_ptr<HeldEpoch>> whole_{};
+  bool first_whole_{false};  ///< epoch 0 was told to be whole; before that, no other is
   std::deque<std::pair<engine::Session, std::shared_ptr<HeldEpoch>>> deferred_{};  ///< behind a verification
   std::optional<Verification> verification_{};
   std::optional<engine::Epoch> apply_asked_{};  ///< newest epoch given to the apply thread

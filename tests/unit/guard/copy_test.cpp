@@ -49,6 +49,7 @@ class Copy : public ::testing::Test {
     r.prepare_failed = [this](Session, const Error& e) { errors.push_back(e); };
     r.whole = [this](Session session, Epoch epoch) {
       whole = epoch;
+      wholes.push_back(epoch);
       if (apply_whole) replica.apply(session, epoch);
     };
     r.malformed = [this](Session, const Error& e) { errors.push_back(e); };
@@ -67,6 +68,7 @@ class Copy : public ::testing::Test {
   void deliver(const Outbound& item) {
     last = item;
     if (drop_outbound) return;
+    if (postpone_outbound) return postponed.push_back(item);
     if (item.kind == Outbound::Kind::messages) {
       for (const auto& message : item.messages) {
         if (const auto* begin = std::get_if<link::VerifyBegin>(&message)) replica.receive(*begin, 1);
@@ -141,7 +143,9 @@ class Copy : public ::testing::Test {
   int synchronized{0}, ready{0}, detached{0}, activated{0}, discarded{0};
   std::optional<Epoch> captured{}, whole{}, applied{};
   std::optional<link::VerifyResult> verified{};
-  bool offered{false}, apply_whole{true}, drop_outbound{false};
+  bool offered{false}, apply_whole{true}, drop_outbound{false}, postpone_outbound{false};
+  std::vector<Outbound> postponed{};
+  std::vector<Epoch> wholes{};
   std::size_t wire_bytes{0}, consumed{0};
   Outbound last{};
 };
@@ -185,6 +189,29 @@ TEST_F(Copy, ASecondSessionSendsOnlyWhatDiffers) {
   EXPECT_EQ(image(), domain.memory());
   EXPECT_EQ(view.prepared, 1) << "the standby is kept";
   EXPECT_LT(wire_bytes, first / 20);
+}
+
+TEST_F(Copy, NoEpochIsWholeBeforeTheFirst) {
+  domain.change(random, 300);
+  postpone_outbound = true;
+  replica.begin(1);
+  pipeline->synchronize(1);
+  until([&] { return ready == 1 && last.kind == Outbound::Kind::epoch; });
+  pipeline->capture(1, 1);
+  until([&] { return last.epoch == 1; });
+  // Both arrive while the apply thread has still to put the synchronization's pages into the image.
+  std::promise<void> gate;
+  view.answer_after = gate.get_future().share();
+  replica.check_health();
+  postpone_outbound = false;
+  for (const auto& item : postponed) deliver(item);
+  io.restart();
+  io.run_for(std::chrono::milliseconds{50});
+  EXPECT_THAT(wholes, ::testing::IsEmpty());
+  gate.set_value();
+  until([&] { return applied == Epoch{1}; });
+  EXPECT_THAT(wholes, ::testing::ElementsAre(0, 1));
+  EXPECT_THAT(errors, ::testing::IsEmpty());
 }
 
 TEST_F(Copy, AnEpochThatDoesNotAddUpIsNotWhole) {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <future>
 #include <random>
 #include <set>
 #include <vector>
@@ -124,6 +125,7 @@ class FakeStandby final : public hypervisor::Standby {
     int prepared{0};
     int discarded{0};
     bool healthy{true};
+    std::shared_future<void> answer_after{};  ///< healthy() waits for it: a busy apply thread
   };
   explicit FakeStandby(View& view) : view_{view} {}
 
@@ -144,7 +146,10 @@ class FakeStandby final : public hypervisor::Standby {
     ++view_.discarded;
     return {};
   }
-  bool healthy() override { return view_.healthy; }
+  bool healthy() override {
+    if (view_.answer_after.valid()) view_.answer_after.wait();
+    return view_.healthy;
+  }
   nlohmann::json handle() const override { return nullptr; }
 
  private:
