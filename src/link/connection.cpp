@@ -179,11 +179,9 @@ void Connection::Impl::protocol_error(Error error) {
 Status Connection::Impl::send(const Message& message) {
   if (finished_ || flushing_)
     return fail(Errc::closed, fmt::format("the connection with {} is closed", remote_));
-  if (lane_of(message) == Lane::bulk && !writable()) {
-    writer_told_full_ = true;
+  if (lane_of(message) == Lane::bulk && !writable())
     return fail(Errc::exhausted,
                 fmt::format("the send queue to {} is full ({} bytes)", remote_, stats_.queued_bulk_bytes));
-  }
   Outgoing out;
   if (const auto* ack = std::get_if<Ack>(&message)) {
     out = encode(Ack{ack->session, ack->epoch, consumed_bytes_});
@@ -194,6 +192,8 @@ Status Connection::Impl::send(const Message& message) {
   if (out.lane == Lane::bulk) {
     stats_.queued_bulk_bytes += out.wire_bytes();
     bulk_.push_back(std::move(out));
+    // Now, not when a send is refused: a writer that asks writable() first never has one refused.
+    if (!writable()) was_full_ = true;
   } else {
     if (control_.size() >= options_.control_queue_frames) {
       Error full{Errc::exhausted,
@@ -296,8 +296,8 @@ void Connection::Impl::on_written(error_code error) {
     });
     return;
   }
-  if (writer_told_full_ && stats_.queued_bulk_bytes <= options_.send_queue_bytes / 2) {
-    writer_told_full_ = false;
+  if (was_full_ && stats_.queued_bulk_bytes <= options_.send_queue_bytes / 2) {
+    was_full_ = false;
     const auto handlers = handlers_;
     if (handlers && handlers->on_writable) handlers->on_writable();
   }

@@ -67,7 +67,7 @@ class Connection final {
   struct Handlers {
     /// `bulk_bytes`: what to give to consumed() later (0 for control messages).
     std::function<void(Message message, std::size_t bulk_bytes)> on_message{};
-    /// The bulk queue has fallen to half its limit after a send() said exhausted.
+    /// The bulk queue has fallen to half its limit after it was full: after writable() was false.
     std::function<void()> on_writable{};
     /// Exactly once, whatever the cause, unless the owner destroyed the connection before; nothing follows
     /// it. Errc::closed: the peer ended in good order. Never called from within send() or close().

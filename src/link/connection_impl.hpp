@@ -86,7 +86,7 @@ struct Connection::Impl final : std::enable_shared_from_this<Connection::Impl> {
   std::deque<Outgoing> bulk_{};
   std::vector<InFlight> in_flight_{};
   bool writing_{false};
-  bool writer_told_full_{false};
+  bool was_full_{false};
   bool window_stalled_{false};
   bool bandwidth_stalled_{false};
   std::uint64_t next_sequence_{0};

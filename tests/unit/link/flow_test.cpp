@@ -68,6 +68,27 @@ TEST_F(Flow, TwoHundredMegabytesArriveIntactAndInOrder) {
   EXPECT_EQ(backup->stats().received_bulk_bytes, count * (batch_bytes + frame_header_bytes + 12));
 }
 
+TEST_F(Flow, AWriterThatAsksBeforeItSendsIsCalledWhenThereIsRoom) {
+  constexpr std::uint32_t count = 100;
+  connector_options.connection.send_queue_bytes = 1U << 20;
+  establish();
+  std::uint32_t seen = 0;
+  backup->start({[&](const Message&, std::size_t) { ++seen; }, {}, {}});
+  const auto pump = [&] {
+    while (next_ < count && primary->writable()) {
+      ASSERT_TRUE(primary->send(EpochPages{1, next_, batch(next_)}));
+      ++next_;
+    }
+  };
+  primary->start({{}, pump, {}});
+  pump();
+  ASSERT_LT(next_, count);
+  while (seen < count) {
+    const std::uint32_t before = seen;
+    ASSERT_TRUE(run_until([&] { return seen > before; }));
+  }
+}
+
 TEST_F(Flow, BulkStopsAtTheWindowAndGoesOnWhenGranted) {
   listener_options.connection.receive_window_bytes = receive_window_bytes_min;
   listener_options.connection.consume_on_return = false;
