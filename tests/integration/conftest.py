@@ -91,6 +91,20 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             shutil.rmtree(directory, ignore_errors=True)
 
 
+def keep_stacks(lab: Lab, target: Path) -> None:
+    """Where every process of both hosts stands at this moment, if there is a gdb: what hangs is seen nowhere else."""
+    if not shutil.which("gdb"):
+        return
+    for name in "AB":
+        host = lab.host(name)
+        for pid, program in host.processes().items() if host.is_up else ():
+            if not program.startswith(("remus", "qemu-system")):
+                continue
+            with (target / name / f"stacks-{program}-{pid}.txt").open("w") as out:
+                subprocess.run(["gdb", "-p", str(pid), "-batch", "-ex", "thread apply all bt 16"], stdout=out,
+                               stderr=subprocess.STDOUT, timeout=60, check=False)
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call):
     """Keeps every log of the lab when a test fails, before a later test overwrites it."""
@@ -98,7 +112,8 @@ def pytest_runtest_makereport(item: pytest.Item, call):
     arguments = getattr(item, "funcargs", {})
     used = arguments.get("lab") or getattr(arguments.get("pair"), "lab", None)
     if report.failed and isinstance(used, Lab):
-        target = ARTEFACTS / re.sub(r"[^\w.-]+", "_", item.nodeid.rpartition("/")[2])
+        name = item.nodeid.rpartition("/")[2] + ("" if report.when == "call" else f"-{report.when}")
+        target = ARTEFACTS / re.sub(r"[^\w.-]+", "_", name)
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(
             used.directory,
@@ -106,4 +121,5 @@ def pytest_runtest_makereport(item: pytest.Item, call):
             ignore=shutil.ignore_patterns("disk", "*.qmp"),
             ignore_dangling_symlinks=True,
         )
+        keep_stacks(used, target)
         report.sections.append(("artefacts", f"logs of every process: {target}"))

@@ -2,12 +2,14 @@
 
 import signal
 import time
+from pathlib import Path
 
 from eventually import eventually
 
 from lab.qemu import GuestSpec, Lab
 
 PATIENCE_S = 60  # against hanging only
+AT_POINT = "/run/host/at-point"
 
 
 class Pair:
@@ -46,10 +48,18 @@ class Pair:
         self.lab.start_remus(host, env)
 
     def arm(self, host: str, fault: str) -> None:
-        """Guards that this host's daemon starts from now on have the fault point; it strikes once."""
+        """Guards that this host's daemon starts from now on have the fault point; it strikes once.
+
+        The action `file:` is to name AT_POINT; `at_point()` tells when it is reached.
+        """
         flag = "/run/host/fault-struck"
-        self.lab.host(host).path(flag).unlink(missing_ok=True)
+        for left_over in (flag, AT_POINT):
+            self.lab.host(host).path(left_over).unlink(missing_ok=True)
         self.restart_daemon(host, {"REMUS_FAULT": fault, "REMUS_FAULT_ONCE": flag})
+
+    def at_point(self, host: str) -> Path:
+        """Exists while a guard of the host waits at the point; to be removed to let it go on."""
+        return self.lab.host(host).path(AT_POINT)
 
     def struck(self, host: str) -> bool:
         return self.lab.host(host).path("/run/host/fault-struck").exists()

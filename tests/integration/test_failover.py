@@ -3,17 +3,9 @@
 import random
 
 import pytest
-from eventually import eventually
 from pair import Pair, settle
 
 from lab.qemu import GuestSpec, Lab
-
-# Every point of the protocol at which a process can die, by the side that passes it.
-PRIMARY_POINTS = [
-    "capture.begin", "capture.paused", "capture.done", "encode.begin", "encode.done", "send.epoch_begin", "send.epoch_pages",
-    "send.epoch_device", "send.epoch_end", "send.epoch_sent", "ack.received", "release.before", "release.after",
-]  # fmt: skip
-
 
 @pytest.fixture(scope="module")
 def pair(machine):
@@ -54,20 +46,3 @@ def test_kills_at_random_moments(pair, soak):
         pair.turn_round()
     print("detection ms", sorted(o[0] for o in outages), "activation ms", sorted(o[1] for o in outages))
     check_verdict(client)
-
-
-@pytest.mark.long_form
-@pytest.mark.parametrize("point", PRIMARY_POINTS)
-def test_kill_at_every_phase(pair, point):
-    """The whole host dies exactly when its guard passes this point of the protocol."""
-    pair.unprotect()
-    pair.arm(pair.primary, f"{point}=file:/run/host/at-point@20")
-    pair.protect()
-    client = pair.lab.stream(pair.guest)
-    host = pair.lab.host(pair.primary)
-    eventually(lambda: host.path("/run/host/at-point").exists(), 60, what=f"the guard passes {point}", pause=0.002)
-    host.power_cut()
-    pair.wait_active_on_backup()
-    pair.client_moves(client)
-    check_verdict(client)
-    pair.turn_round()
