@@ -21,8 +21,10 @@ build=(
   libfmt-dev libspdlog-dev nlohmann-json3-dev libtomlplusplus-dev libcli11-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
-# The lab: two hosts in namespaces, a guest of busybox on Debian's cloud kernel (fetched by the lab itself, not installed).
-lab=(qemu-system-x86 qemu-utils iproute2 ethtool tcpdump util-linux openssl busybox-static cpio python3 python3-pytest python3-matplotlib)
+# The labs: two hosts in namespaces, a guest of busybox on Debian's cloud kernel; two Xen hosts as emulated machines. Kernels,
+# Xen and its dom0 are fetched by the lab itself into its cache, not installed.
+lab=(qemu-system-x86 seabios qemu-utils e2fsprogs iproute2 ethtool tcpdump util-linux openssl busybox-static cpio python3 python3-pytest python3-matplotlib
+  binutils debian-archive-keyring)
 check=(clang-19 clang-tidy-19 clang-format libclang-rt-19-dev shellcheck)
 docs=(pandoc)
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lab.common.accel import QEMU
 from lab.common.network import HOSTS, PREFIX_BITS
+from lab.xen import patched_qemu
 from lab.xen.accel import cpu_words, pick_accel
 from lab.xen.dom0_image import Dom0
 from lab.xen.network import MGMT_HOST
@@ -37,7 +37,7 @@ def _dom0_arguments(name: str) -> str:
 
 def command(name: str, spec: MachineSpec, hypervisor: Path, dom0: Dom0, guests: Path, directory: Path) -> list[str]:
     """QEMU's words for host `name`, whose disk, console log and shared directory are in `directory`."""
-    words = [QEMU, "-name", f"host{name}", "-nodefaults", "-no-user-config", "-display", "none", "-machine", "pc"]
+    words = [*patched_qemu.words(), "-name", f"host{name}", "-nodefaults", "-no-user-config", "-display", "none", "-machine", "pc"]
     words += [*cpu_words(), "-smp", str(spec.cpus), "-m", str(spec.memory_mib)]
     words += ["-chardev", f"file,id=com1,path={directory}/console.log,append=on", "-serial", "chardev:com1"]
     # Several files after -initrd are multiboot modules, each with its own arguments: dom0's kernel and its initramfs.

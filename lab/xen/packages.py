@@ -30,6 +30,10 @@ LEFT_OUT = ["./usr/share/doc/*", "./usr/share/man/*", "./usr/share/locale/*", ".
 MERGED = ["bin", "sbin", "lib", "lib32", "lib64"]
 
 
+class Unavailable(LabError):
+    """Packages that are not in the cache cannot be fetched: no apt, no such source, no mirror to be reached."""
+
+
 def store() -> Path:
     path = paths.cache() / "xen"
     path.mkdir(parents=True, exist_ok=True)
@@ -52,7 +56,7 @@ def _mirrors() -> list[tuple[str, str]]:
     suites = {RELEASE, f"{RELEASE}-security"}
     mirrors = sorted((uri, suite) for uri, suite in found if suite in suites)
     if RELEASE not in {suite for _, suite in mirrors}:
-        raise LabError(f"apt has no source for Debian {RELEASE} (lab/xen is made of its packages); see /etc/apt")
+        raise Unavailable(f"apt has no source for Debian {RELEASE} (lab/xen is made of its packages); see /etc/apt")
     return mirrors
 
 
@@ -81,12 +85,19 @@ def _apt(words: list[str], *, timeout: float = 300, cwd: Path | None = None) -> 
     environment = {**os.environ, "APT_CONFIG": str(root / "apt.conf"), "LC_ALL": "C.UTF-8"}
     if not (root / "updated").exists():
         if not shutil.which("apt-get"):
-            raise LabError("the Xen lab is made of Debian's packages, fetched by apt-get, which is not here")
+            raise Unavailable("the Xen lab is made of Debian's packages, fetched by apt-get, which is not here")
         _configure(root)
         (store() / "debs" / "partial").mkdir(parents=True, exist_ok=True)
-        run(["apt-get", "-qq", "update"], timeout=180, env=environment)
+        _fetch(["apt-get", "-qq", "update"], timeout=180, env=environment)
         (root / "updated").touch()
-    return run(words, timeout=timeout, env=environment, cwd=cwd).stdout
+    return _fetch(words, timeout=timeout, env=environment, cwd=cwd)
+
+
+def _fetch(words: list[str], **options) -> str:
+    try:
+        return run(words, **options).stdout
+    except LabError as error:
+        raise Unavailable(f"packages for the Xen lab cannot be fetched: {error}") from error
 
 
 def _remembered(kind: str, wanted: list[str], resolve) -> list[Path]:

@@ -18,9 +18,10 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from lab.common import paths  # noqa: E402  (the path must be set first)
-from lab.qemu import Lab  # noqa: E402
 from lab.common.accel import QEMU  # noqa: E402
+from lab.common.base_lab import BaseLab  # noqa: E402
 from lab.common.registry import clear_orphans  # noqa: E402
+from lab.qemu import Lab  # noqa: E402
 
 ARTEFACTS = paths.OUT / "failed"
 
@@ -31,6 +32,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "long_form: takes minutes; runs with --soak only")
+    config.addinivalue_line("markers", "xen: on two Xen hosts in emulated machines (lab/xen)")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -111,15 +113,16 @@ def pytest_runtest_makereport(item: pytest.Item, call):
     report = (yield).get_result()
     arguments = getattr(item, "funcargs", {})
     used = arguments.get("lab") or getattr(arguments.get("pair"), "lab", None)
-    if report.failed and isinstance(used, Lab):
+    if report.failed and isinstance(used, BaseLab):
         name = item.nodeid.rpartition("/")[2] + ("" if report.when == "call" else f"-{report.when}")
         target = ARTEFACTS / re.sub(r"[^\w.-]+", "_", name)
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(
             used.directory,
             target,
-            ignore=shutil.ignore_patterns("disk", "*.qmp"),
+            ignore=shutil.ignore_patterns("disk", "disk.qcow2", "*.qmp"),
             ignore_dangling_symlinks=True,
         )
-        keep_stacks(used, target)
+        if isinstance(used, Lab):  # whose hosts' processes are this machine's
+            keep_stacks(used, target)
         report.sections.append(("artefacts", f"logs of every process: {target}"))
