@@ -72,6 +72,12 @@ class Running:
             self._send(b"I", content[start : start + CHUNK_BYTES])
         self._send(b"I", b"")
 
+    def feed_from(self, descriptor: int) -> None:
+        """Gives the command what comes from a file of ours, to its end."""
+        while part := os.read(descriptor, CHUNK_BYTES):
+            self._send(b"I", part)
+        self._send(b"I", b"")
+
     def signal(self, which: int) -> None:
         """Sends a signal to the command and what it started."""
         self._send(b"K", str(int(which)).encode())

@@ -26,7 +26,7 @@ from lab.xen.host import Host
 
 KINDS = ("pv", "pvh", "hvm", "hvm-nopv", "pvh32", "hvm32")
 DISKS = "/var/lib/remus-lab"
-BOOT_S_MAX = 120
+BOOT_S_MAX = 300
 
 
 @dataclass(frozen=True)

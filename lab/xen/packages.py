@@ -49,6 +49,15 @@ def locked(what: str) -> Iterator[None]:
         yield
 
 
+def prune(pattern: str, keep: int = 3) -> None:
+    """Removes all but the newest few of the store's pieces of a kind: each change of the lab makes new ones."""
+    for path in sorted(store().glob(pattern), key=lambda path: path.stat().st_mtime)[:-keep]:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def _mirrors() -> list[tuple[str, str]]:
     """The machine's mirrors of this release: (address, suite). Others of its sources are of no use here."""
     done = run(["apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE)", "Created-By: Packages"], check=False)

@@ -218,12 +218,12 @@ static void listen_for_ever(int port) {
   struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
   setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
   if (bind(listener, (void*)&address, sizeof address) != 0 || listen(listener, 64) != 0) fail("listen");
+  signal(SIGCHLD, SIG_IGN);  // nobody asks how a connection's process ended
   for (;;) {
     const int connection = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-    while (waitpid(-1, NULL, WNOHANG) > 0) {
-    }
     if (connection < 0) continue;
     if (fork() == 0) {
+      signal(SIGCHLD, SIG_DFL);
       close(listener);
       serve(connection);
       _exit(0);
