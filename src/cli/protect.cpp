@@ -117,8 +117,8 @@ int run_protect(Session& session, const Protect& words) {
   }
   const auto guard = answer->contains("guard") ? (*answer)["guard"] : json{};
   if (!session.json() && guard.is_object() && guard.contains("arbiter"))
-    if (const auto warning = text_at(guard["arbiter"], "warning"); !warning.empty())
-      fmt::print(stderr, "{}\n", session.style().doubtful(warning));
+    if (!text_at(guard["arbiter"], "warning").empty())
+      fmt::print(stderr, "arbiter {}\n", text_of_arbiter(guard["arbiter"], session.style()));
   if (words.wait) return wait_until_protected(session, words.guest);
   session.print(*answer, fmt::format("{} is being protected to {}\n", words.guest, words.to));
   return 0;

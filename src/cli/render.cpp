@@ -102,10 +102,7 @@ void guard_lines(Details& out, const json& guest, const json& guard, const Style
                "{} {} for {}{}", text_at(link, "state"), text_at(link, "address"),
                human_ms(number_at(link, "since_ms")),
                number_at(link, "rtt_us") == 0 ? "" : ", round trip " + human_us(number_at(link, "rtt_us"))));
-  const auto& arbiter = part(guard, "arbiter");
-  out.line("arbiter", text_at(arbiter, "kind"));
-  if (const auto warning = text_at(arbiter, "warning"); !warning.empty())
-    out.line("", style.doubtful(warning));
+  out.line("arbiter", text_of_arbiter(part(guard, "arbiter"), style));
   if (const auto& failover = part(guard, "failover"); !failover.empty())
     out.line("failover",
              fmt::format("{}: detected after {}, activated in {}, from epoch {}", text_at(failover, "time"),
@@ -118,6 +115,12 @@ void guard_lines(Details& out, const json& guest, const json& guard, const Style
 }
 
 }  // namespace
+
+std::string text_of_arbiter(const json& arbiter, const Style& style) {
+  const auto kind = text_at(arbiter, "kind");
+  const auto warning = text_at(arbiter, "warning");
+  return warning.empty() ? kind : style.doubtful(fmt::format("{}: {}", kind, warning));
+}
 
 std::string painted_state(const json& guest, const Style& style) {
   const auto text = text_at(guest, "text");

@@ -26,6 +26,9 @@ namespace remus::cli {
 [[nodiscard]] std::string render_certificate(const link::CertificateInfo& certificate);
 [[nodiscard]] std::string render_dry_run(const std::string& guest, const nlohmann::json& answer);
 
+/// "manual"; "fail-stop: <what there is to know about it>"
+[[nodiscard]] std::string text_of_arbiter(const nlohmann::json& arbiter, const Style& style);
+
 /// `remus top`: keeps the last pauses of each guest between two looks.
 class TopView final {
  public:

@@ -59,9 +59,8 @@ std::string_view to_string(Compression kind) noexcept {
 std::string_view warning_of(ArbiterKind kind) noexcept {
   switch (kind) {
     case ArbiterKind::fail_stop:
-      return "arbiter fail-stop: if every path between the hosts is cut while both live, both may run the "
-             "guest; "
-             "give the peer a second address, or use --arbiter manual";
+      return "if every path between the hosts is cut while both live, both may run the guest; give the peer a "
+             "second address, or use --arbiter manual";
     case ArbiterKind::manual:
       return "";
   }

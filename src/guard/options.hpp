@@ -33,7 +33,8 @@ struct GuestOptions {
 [[nodiscard]] std::string_view to_string(ArbiterKind kind) noexcept;  ///< "fail-stop", "manual"
 [[nodiscard]] std::string_view to_string(Compression kind) noexcept;  ///< "auto", "none", "lz4", "zstd"
 
-/// What the administrator must know about this arbiter, in a sentence; empty if there is nothing to warn of.
+/// What the administrator must know about this arbiter, in a sentence without its name; empty if there is nothing to
+/// warn of.
 [[nodiscard]] std::string_view warning_of(ArbiterKind kind) noexcept;
 
 [[nodiscard]] nlohmann::json to_json(const GuestOptions& options);

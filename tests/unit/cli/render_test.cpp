@@ -55,6 +55,13 @@ TEST(Render, OneGuestShowsAllThatIsAskedFor) {
     EXPECT_THAT(text, HasSubstr(part));
 }
 
+TEST(Render, TheArbiterIsNamedOnce) {
+  const auto text = render_guest(guest(true, "protected"), plain);
+  EXPECT_THAT(text, HasSubstr("arbiter           fail-stop: if every path"));
+  EXPECT_EQ(text.find("fail-stop", text.find("fail-stop") + 1), std::string::npos) << text;
+  EXPECT_EQ(text_of_arbiter({{"kind", "manual"}, {"warning", ""}}, plain), "manual");
+}
+
 TEST(Render, SynchronizationHasABar) {
   auto view = guest(false, "synchronizing 43 %");
   view["guard"]["sync"] = {{"done_bytes", 43}, {"total_bytes", 100}, {"eta_s", 2.0}};

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "guard/options.hpp"
 #include "http/server.hpp"
 
 namespace remus::cli {
@@ -108,6 +109,17 @@ TEST_F(RunTest, ProtectSendsWhatWasSaidAndWaits) {
       json::parse(asked[0].body),
       json::parse(R"({"name": "web1", "to": "hostB", "qmp": "/run/x", "options": {"interval": "50ms"}})"));
   EXPECT_EQ(asked[1].path, "/v1/guests/web1");
+}
+
+TEST_F(RunTest, ProtectNamesTheArbiterOnceInItsWarning) {
+  daemon_.answer(
+      {200, json{{"name", "web1"},
+                 {"guard", {{"arbiter", {{"kind", "fail-stop"},
+                                         {"warning", guard::warning_of(guard::ArbiterKind::fail_stop)}}}}}}
+                .dump()});
+  EXPECT_EQ(run(Protect{"web1", "hostB", "/x", {}, false, false}), 0);
+  EXPECT_THAT(err_, HasSubstr("arbiter fail-stop: if every path"));
+  EXPECT_EQ(err_.find("fail-stop", err_.find("fail-stop") + 1), std::string::npos) << err_;
 }
 
 TEST_F(RunTest, ARefusalIsSaidWithItsFixAndItsExitStatus) {
