@@ -25,21 +25,24 @@ double real_at(const json& object, const char* key) {
   return found != object.end() && found->is_number() ? found->get<double>() : 0.0;
 }
 
-std::string age_at(const json& object, const char* key) {
+bool known(const json& object, const char* key) {
   const auto found = object.find(key);
-  return found != object.end() && found->is_number() ? human_ms(found->get<std::uint64_t>()) + " ago" : "-";
+  return found != object.end() && found->is_number();
 }
 
-/// Numbers of checkpoints mean something only on the side that takes them.
-bool checkpoints_here(const json& guest) {
-  return text_at(guest, "role") == "primary" && guest.contains("guard") && guest["guard"].is_object();
+/// "-" for what is not known here.
+std::string count_at(const json& object, const char* key) {
+  return known(object, key) ? fmt::format("{}", number_at(object, key)) : "-";
+}
+std::string human_at(const json& object, const char* key, std::string (*human)(std::uint64_t)) {
+  return known(object, key) ? human(number_at(object, key)) : "-";
+}
+std::string human_at(const json& object, const char* key, std::string (*human)(double)) {
+  return known(object, key) ? human(real_at(object, key)) : "-";
 }
 
-std::string ratio_of(const json& traffic) {
-  const auto raw = number_at(traffic, "raw_bytes");
-  return raw == 0
-             ? "-"
-             : human_share(static_cast<double>(number_at(traffic, "wire_bytes")) / static_cast<double>(raw));
+std::string age_at(const json& object, const char* key) {
+  return known(object, key) ? human_ms(number_at(object, key)) + " ago" : "-";
 }
 
 class Details final {
@@ -58,27 +61,32 @@ void checkpoint_lines(Details& out, const json& guard) {
   const auto& pause = part(guard, "pause");
   const auto& traffic = part(guard, "traffic");
   const auto& output = part(guard, "output");
-  out.line("epoch", fmt::format("captured {}, committed {}, last commit {}", number_at(epoch, "captured"),
-                                number_at(epoch, "committed"), age_at(epoch, "age_of_last_commit_ms")));
-  out.line("checkpoints", fmt::format("{} in all, {:.1f} a second", number_at(epoch, "checkpoints_total"),
+  out.line("epoch", fmt::format("captured {}, committed {}, last commit {}", count_at(epoch, "captured"),
+                                count_at(epoch, "committed"), age_at(epoch, "age_of_last_commit_ms")));
+  out.line("checkpoints", fmt::format("{} in all, {:.1f} a second", count_at(epoch, "checkpoints_total"),
                                       real_at(epoch, "checkpoints_per_s")));
-  out.line("pause", fmt::format("p50 {}, p99 {}, last {}, longest {}", human_us(number_at(pause, "p50_us")),
-                                human_us(number_at(pause, "p99_us")), human_us(number_at(pause, "last_us")),
-                                human_us(number_at(pause, "max_us"))));
-  out.line("overhead", fmt::format("{} of the time paused", human_share(real_at(pause, "overhead"))));
-  out.line("dirty pages",
-           fmt::format("{} in the last epoch, {} on average",
-                       human_count(static_cast<double>(number_at(traffic, "dirty_pages_last"))),
-                       human_count(real_at(traffic, "dirty_pages_avg"))));
-  out.line("traffic", fmt::format("{} dirty, {} sent ({})", human_bytes(number_at(traffic, "raw_bytes")),
-                                  human_bytes(number_at(traffic, "wire_bytes")), ratio_of(traffic)));
-  out.line("output held", fmt::format("{} packets, {}", number_at(output, "held_packets"),
-                                      human_bytes(number_at(output, "held_bytes"))));
-  out.line(
-      "output released",
-      fmt::format("{} packets, {}; {} dropped",
-                  human_count(static_cast<double>(number_at(output, "released_packets"))),
-                  human_bytes(number_at(output, "released_bytes")), number_at(output, "dropped_packets")));
+  if (known(pause, "last_us")) {
+    out.line("pause",
+             fmt::format("p50 {}, p99 {}, last {}, longest {}", human_at(pause, "p50_us", human_us),
+                         human_at(pause, "p99_us", human_us), human_at(pause, "last_us", human_us),
+                         human_at(pause, "max_us", human_us)));
+    out.line("overhead", fmt::format("{} of the time paused", human_at(pause, "overhead", human_share)));
+    out.line("dirty pages", fmt::format("{} in the last epoch, {} on average",
+                                        human_at(traffic, "dirty_pages_last", human_count),
+                                        human_at(traffic, "dirty_pages_avg", human_count)));
+  }
+  if (known(traffic, "raw_bytes"))
+    out.line("traffic", fmt::format("{} dirty, {} sent ({})", human_at(traffic, "raw_bytes", human_bytes),
+                                    human_at(traffic, "wire_bytes", human_bytes),
+                                    human_at(traffic, "ratio", human_share)));
+  if (known(output, "held_packets")) {
+    out.line("output held", fmt::format("{} packets, {}", count_at(output, "held_packets"),
+                                        human_at(output, "held_bytes", human_bytes)));
+    out.line("output released", fmt::format("{} packets, {}; {} dropped",
+                                            human_at(output, "released_packets", human_count),
+                                            human_at(output, "released_bytes", human_bytes),
+                                            count_at(output, "dropped_packets")));
+  }
 }
 
 void guard_lines(Details& out, const json& guest, const json& guard, const Style& style) {
@@ -94,14 +102,13 @@ void guard_lines(Details& out, const json& guest, const json& guard, const Style
   if (text_at(guest, "role") == "primary")
     checkpoint_lines(out, guard);
   else
-    out.line("epoch", fmt::format("held {}, in the image {}", number_at(part(guard, "epoch"), "committed"),
-                                  number_at(part(guard, "epoch"), "applied")));
+    out.line("epoch", fmt::format("held {}, in the image {}", count_at(part(guard, "epoch"), "committed"),
+                                  count_at(part(guard, "epoch"), "applied")));
   const auto& link = part(guard, "link");
-  out.line("link",
-           fmt::format(
-               "{} {} for {}{}", text_at(link, "state"), text_at(link, "address"),
-               human_ms(number_at(link, "since_ms")),
-               number_at(link, "rtt_us") == 0 ? "" : ", round trip " + human_us(number_at(link, "rtt_us"))));
+  const auto address = text_at(link, "address");
+  out.line("link", fmt::format("{}{}{} for {}{}", text_at(link, "state"), address.empty() ? "" : " ", address,
+                               human_at(link, "since_ms", human_ms),
+                               known(link, "rtt_us") ? ", round trip " + human_at(link, "rtt_us", human_us) : ""));
   out.line("arbiter", text_of_arbiter(part(guard, "arbiter"), style));
   if (const auto& failover = part(guard, "failover"); !failover.empty())
     out.line("failover",
@@ -109,8 +116,8 @@ void guard_lines(Details& out, const json& guest, const json& guard, const Style
                          human_ms(number_at(failover, "detected_ms")),
                          human_ms(number_at(failover, "activation_ms")), number_at(failover, "epoch")));
   out.line("memory taken", human_bytes(number_at(guard, "memory_overhead_bytes")));
-  out.line("processes", fmt::format("guard {}, keeper {}, guest {}; guard up for {}", number_at(guard, "pid"),
-                                    number_at(guard, "keeper_pid"), number_at(guard, "guest_pid"),
+  out.line("processes", fmt::format("guard {}, keeper {}, guest {}; guard up for {}", count_at(guard, "pid"),
+                                    count_at(guard, "keeper_pid"), count_at(guard, "guest_pid"),
                                     human_ms(number_at(guard, "uptime_ms"))));
 }
 
@@ -139,12 +146,10 @@ std::string render_status(const json& guests, const Style& style) {
     const auto& guard = part(guest, "guard");
     const auto& epoch = part(guard, "epoch");
     const auto& pause = part(guard, "pause");
-    const bool numbers = checkpoints_here(guest) && number_at(epoch, "checkpoints_total") != 0;
     table.add({text_at(guest, "name"), text_at(guest, "role"), text_at(guest, "peer"),
-               guard.empty() ? "-" : fmt::format("{}", number_at(epoch, "committed")),
-               numbers ? age_at(epoch, "age_of_last_commit_ms") : "-",
-               numbers ? human_us(number_at(pause, "p50_us")) : "-",
-               numbers ? human_us(number_at(pause, "p99_us")) : "-", painted_state(guest, style)});
+               count_at(epoch, "committed"),
+               age_at(epoch, "age_of_last_commit_ms"), human_at(pause, "p50_us", human_us),
+               human_at(pause, "p99_us", human_us), painted_state(guest, style)});
   }
   return table.text();
 }
@@ -274,22 +279,17 @@ std::string TopView::render(const json& host, const json& guests, std::size_t wi
     const auto& traffic = part(guard, "traffic");
     const auto name = text_at(guest, "name");
     auto& pauses = kept[name] = std::move(pauses_[name]);
-    const bool numbers = checkpoints_here(guest);
-    if (numbers) pauses.push_back(number_at(pause, "last_us"));
+    if (known(pause, "last_us")) pauses.push_back(number_at(pause, "last_us"));
     while (pauses.size() > history_max) pauses.pop_front();
     if (guest.value("protected", false)) ++safe;
     if (shown++ >= rows_max) continue;
-    const auto number = [&](std::string text) { return numbers ? std::move(text) : std::string{"-"}; };
-    table.add({name, text_at(guest, "role"), text_at(guest, "peer"),
-               guard.empty() ? "-" : fmt::format("{}", number_at(epoch, "committed")),
-               number(age_at(epoch, "age_of_last_commit_ms")),
-               number(fmt::format("{:.1f}", real_at(epoch, "checkpoints_per_s"))),
-               number(human_us(number_at(pause, "p50_us"))), number(human_us(number_at(pause, "p99_us"))),
-               number(human_count(real_at(traffic, "dirty_pages_avg"))),
-               number(human_bytes(number_at(traffic, "raw_bytes"))),
-               number(human_bytes(number_at(traffic, "wire_bytes"))),
-               number(human_bytes(number_at(part(guard, "output"), "held_bytes"))),
-               number(human_share(real_at(pause, "overhead"))),
+    table.add({name, text_at(guest, "role"), text_at(guest, "peer"), count_at(epoch, "committed"),
+               age_at(epoch, "age_of_last_commit_ms"),
+               known(epoch, "checkpoints_per_s") ? fmt::format("{:.1f}", real_at(epoch, "checkpoints_per_s")) : "-",
+               human_at(pause, "p50_us", human_us), human_at(pause, "p99_us", human_us),
+               human_at(traffic, "dirty_pages_avg", human_count), human_at(traffic, "raw_bytes", human_bytes),
+               human_at(traffic, "wire_bytes", human_bytes),
+               human_at(part(guard, "output"), "held_bytes", human_bytes), human_at(pause, "overhead", human_share),
                sparkline({pauses.begin(), pauses.end()}, !style.colours()), painted_state(guest, style)});
   }
   pauses_ = std::move(kept);

@@ -217,7 +217,7 @@ void Host::heard_from_guard(const std::string& name, const guard::GuardStatus& s
   const auto found = guests_.find(name);
   if (found == guests_.end()) return;
   Guest& guest = *found->second;
-  if (status.side == guard::Side::primary) watch_guest(guest, status.guest_pid, 0);
+  if (status.side == guard::Side::primary) watch_guest(guest, status.guest_pid.value_or(0), 0);
   if (status.generation > guest.registration.generation) guest.registration.generation = status.generation;
   if (status.state == "protected" || status.state == "standby") succeeded(guest);
   auto& r = guest.registration;

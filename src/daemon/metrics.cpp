@@ -29,7 +29,7 @@ constexpr std::array metrics{
     Metric{"remus_epoch_committed", "gauge", "Newest epoch the backup holds", "/guard/epoch/committed"},
     Metric{"remus_last_commit_age_seconds", "gauge", "Since the last acknowledged checkpoint",
            "/guard/epoch/age_of_last_commit_ms", milli},
-    Metric{"remus_checkpoints_total", "counter", "Checkpoints taken by this guard",
+    Metric{"remus_checkpoints_total", "counter", "Checkpoints this guard has taken (backup: applied)",
            "/guard/epoch/checkpoints_total"},
     Metric{"remus_pause_p50_seconds", "gauge", "Median pause of the last checkpoints", "/guard/pause/p50_us",
            micro},

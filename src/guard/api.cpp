@@ -22,27 +22,31 @@ constexpr std::array kinds{Errc::invalid,     Errc::not_found,    Errc::exists, 
                            Errc::exhausted,   Errc::corrupt,      Errc::io,          Errc::timeout,
                            Errc::closed,      Errc::internal};
 
-/// Takes `key` if it is there and of the right type: an answer of another version must not stop us.
+/// Takes a value if it is of the right type: an answer of another version must not stop us.
+template <typename T>
+bool take_value(const json& value, T& out) {
+  bool fits = false;
+  if constexpr (std::is_same_v<T, bool>)
+    fits = value.is_boolean();
+  else if constexpr (std::is_unsigned_v<T>)
+    fits = value.is_number_unsigned();
+  else if constexpr (std::is_floating_point_v<T>)
+    fits = value.is_number();
+  else
+    fits = value.is_string();
+  if (fits) out = value.get<T>();
+  return fits;
+}
+
 template <typename T>
 void take(const json& object, std::string_view key, T& out) {
-  const auto found = object.find(key);
-  if (found == object.end()) return;
-  if constexpr (std::is_same_v<T, bool>) {
-    if (found->is_boolean()) out = found->template get<bool>();
-  } else if constexpr (std::is_unsigned_v<T>) {
-    if (found->is_number_unsigned()) out = found->template get<T>();
-  } else if constexpr (std::is_floating_point_v<T>) {
-    if (found->is_number()) out = found->template get<T>();
-  } else {
-    if (found->is_string()) out = found->template get<std::string>();
-  }
+  if (const auto found = object.find(key); found != object.end()) take_value(*found, out);
 }
 
 template <typename T>
 void take(const json& object, std::string_view key, std::optional<T>& out) {
-  const auto found = object.find(key);
-  if (found == object.end() || !found->is_number()) return;
-  out = found->get<T>();
+  T value{};
+  if (const auto found = object.find(key); found != object.end() && take_value(*found, value)) out = value;
 }
 
 const json& part(const json& object, std::string_view key) {
@@ -85,42 +89,42 @@ json to_json(const GuardStatus& s) {
       {"last_error", s.last_error ? error_body(*s.last_error) : json{}},
       {"generation", s.generation},
       {"session", s.session},
-      {"alone", s.alone},
+      {"alone", or_null(s.alone)},
       {"epoch",
-       {{"captured", s.epoch.captured},
-        {"committed", s.epoch.committed},
-        {"applied", s.epoch.applied},
+       {{"captured", or_null(s.epoch.captured)},
+        {"committed", or_null(s.epoch.committed)},
+        {"applied", or_null(s.epoch.applied)},
         {"age_of_last_commit_ms", or_null(s.epoch.age_of_last_commit_ms)},
         {"checkpoints_total", s.epoch.checkpoints_total},
         {"checkpoints_per_s", s.epoch.checkpoints_per_s}}},
       {"pause",
-       {{"p50_us", s.pause.p50_us},
-        {"p99_us", s.pause.p99_us},
-        {"last_us", s.pause.last_us},
-        {"max_us", s.pause.max_us},
-        {"overhead", s.pause.overhead}}},
+       {{"p50_us", or_null(s.pause.p50_us)},
+        {"p99_us", or_null(s.pause.p99_us)},
+        {"last_us", or_null(s.pause.last_us)},
+        {"max_us", or_null(s.pause.max_us)},
+        {"overhead", or_null(s.pause.overhead)}}},
       {"traffic",
-       {{"dirty_pages_last", s.traffic.dirty_pages_last},
-        {"dirty_pages_avg", s.traffic.dirty_pages_avg},
-        {"raw_bytes", s.traffic.raw_bytes},
-        {"wire_bytes", s.traffic.wire_bytes},
-        {"ratio", s.traffic.ratio()}}},
+       {{"dirty_pages_last", or_null(s.traffic.dirty_pages_last)},
+        {"dirty_pages_avg", or_null(s.traffic.dirty_pages_avg)},
+        {"raw_bytes", or_null(s.traffic.raw_bytes)},
+        {"wire_bytes", or_null(s.traffic.wire_bytes)},
+        {"ratio", or_null(s.traffic.ratio())}}},
       {"output",
-       {{"held_packets", s.output.held_packets},
-        {"held_bytes", s.output.held_bytes},
-        {"released_packets", s.output.released_packets},
-        {"released_bytes", s.output.released_bytes},
-        {"dropped_packets", s.output.dropped_packets}}},
+       {{"held_packets", or_null(s.output.held_packets)},
+        {"held_bytes", or_null(s.output.held_bytes)},
+        {"released_packets", or_null(s.output.released_packets)},
+        {"released_bytes", or_null(s.output.released_bytes)},
+        {"dropped_packets", or_null(s.output.dropped_packets)}}},
       {"sync", nullptr},
       {"link",
        {{"state", s.link.state},
         {"address", s.link.address},
-        {"rtt_us", s.link.rtt_us},
+        {"rtt_us", or_null(s.link.rtt_us)},
         {"since_ms", s.link.since_ms}}},
       {"arbiter", {{"kind", to_string(s.arbiter)}, {"warning", warning_of(s.arbiter)}}},
       {"pid", s.pid},
-      {"keeper_pid", s.keeper_pid},
-      {"guest_pid", s.guest_pid},
+      {"keeper_pid", or_null(s.keeper_pid)},
+      {"guest_pid", or_null(s.guest_pid)},
       {"handle", s.handle},
       {"uptime_ms", s.uptime_ms},
       {"memory_overhead_bytes", s.memory_overhead_bytes},

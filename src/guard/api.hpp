@@ -42,6 +42,7 @@ enum class Phase {
 };
 [[nodiscard]] std::string_view to_string(Phase phase) noexcept;
 
+/// What this side cannot know, or nobody can yet, is absent: null in JSON, never a nought that looks like a number.
 struct GuardStatus {
   std::string guest{};
   Side side{Side::primary};
@@ -52,41 +53,45 @@ struct GuardStatus {
   std::optional<Error> last_error{};  ///< the last thing that went wrong, kept until protection is back
   std::uint64_t generation{};
   std::uint64_t session{};
-  bool alone{};  ///< output may have gone out that no backup holds
+  /// Output may have gone out that no backup holds. A backup knows only once it is active itself.
+  std::optional<bool> alone{};
 
   struct Epochs {
-    std::uint64_t captured{};
-    std::uint64_t committed{};  ///< acknowledged by the backup
-    std::uint64_t applied{};    ///< backup: in the image
+    std::optional<std::uint64_t> captured{};   ///< primary
+    std::optional<std::uint64_t> committed{};  ///< primary: acknowledged by the backup; backup: acknowledged by it
+    std::optional<std::uint64_t> applied{};    ///< backup: in the image
     std::optional<std::uint64_t> age_of_last_commit_ms{};
-    std::uint64_t checkpoints_total{};
-    double checkpoints_per_s{};  ///< over the last seconds
+    std::uint64_t checkpoints_total{};  ///< by this guard; primary: taken; backup: applied
+    double checkpoints_per_s{};         ///< the same, over the last seconds
   } epoch{};
 
-  struct Pause {
-    std::uint64_t p50_us{};
-    std::uint64_t p99_us{};
-    std::uint64_t last_us{};
-    std::uint64_t max_us{};
-    double overhead{};  ///< share of time the guest was paused, over the last seconds
+  struct Pause {  ///< primary, from the first checkpoint on
+    std::optional<std::uint64_t> p50_us{};
+    std::optional<std::uint64_t> p99_us{};
+    std::optional<std::uint64_t> last_us{};
+    std::optional<std::uint64_t> max_us{};
+    std::optional<double> overhead{};  ///< share of time the guest was paused, over the last seconds
   } pause{};
 
   struct Traffic {
-    std::uint64_t dirty_pages_last{};
-    double dirty_pages_avg{};
-    std::uint64_t raw_bytes{};   ///< dirty pages before delta and compression, since the session began
-    std::uint64_t wire_bytes{};  ///< what of it crossed the link
-    [[nodiscard]] double ratio() const noexcept {
-      return raw_bytes == 0 ? 0 : static_cast<double>(wire_bytes) / static_cast<double>(raw_bytes);
+    std::optional<std::uint64_t> dirty_pages_last{};  ///< primary, from the first checkpoint on
+    std::optional<double> dirty_pages_avg{};          ///< the same
+    /// Primary: dirty pages before delta and compression, since the session began.
+    std::optional<std::uint64_t> raw_bytes{};
+    /// Primary: what of it crossed the link. Backup: all that came over this connection, absent without one.
+    std::optional<std::uint64_t> wire_bytes{};
+    [[nodiscard]] std::optional<double> ratio() const noexcept {
+      if (!wire_bytes || raw_bytes.value_or(0) == 0) return std::nullopt;
+      return static_cast<double>(*wire_bytes) / static_cast<double>(*raw_bytes);
     }
   } traffic{};
 
-  struct Output {
-    std::uint64_t held_packets{};
-    std::uint64_t held_bytes{};
-    std::uint64_t released_packets{};
-    std::uint64_t released_bytes{};
-    std::uint64_t dropped_packets{};
+  struct Output {  ///< primary, once the guest's output takes the way through it
+    std::optional<std::uint64_t> held_packets{};
+    std::optional<std::uint64_t> held_bytes{};
+    std::optional<std::uint64_t> released_packets{};
+    std::optional<std::uint64_t> released_bytes{};
+    std::optional<std::uint64_t> dropped_packets{};
   } output{};
 
   struct Sync {
@@ -94,20 +99,20 @@ struct GuardStatus {
     std::uint64_t total_bytes{};
     std::optional<double> eta_s{};
   };
-  std::optional<Sync> sync{};  ///< only while synchronizing
+  std::optional<Sync> sync{};  ///< primary, only while synchronizing
 
   struct Link {
     std::string state{"down"};  ///< "down", "connecting", "up", "refused"
     std::string address{};      ///< the peer's, as far as known
-    std::uint64_t rtt_us{};
-    std::uint64_t since_ms{};  ///< how long in this state
+    std::optional<std::uint64_t> rtt_us{};  ///< primary, once measured
+    std::uint64_t since_ms{};               ///< how long in this state
   } link{};
 
   ArbiterKind arbiter{ArbiterKind::fail_stop};
 
   std::uint32_t pid{};
-  std::uint32_t keeper_pid{};  ///< 0: none
-  std::uint32_t guest_pid{};   ///< 0: not known, or no process
+  std::optional<std::uint32_t> keeper_pid{};  ///< primary, if it has one
+  std::optional<std::uint32_t> guest_pid{};   ///< of the guest, if it runs here and its process is known
   nlohmann::json handle{};     ///< how to manage the guest: {"qmp": ..., "pid": ...}; null if none here
   std::uint64_t uptime_ms{};
   std::uint64_t memory_overhead_bytes{};  ///< what protection costs on this host, the image included

@@ -112,20 +112,20 @@ GuardStatus BackupGuard::status() const {
   if (engine_) {
     s.state = engine::to_string(engine_->state());
     s.session = engine_->session();
-    s.epoch.captured = engine_->held().value_or(0);
-    s.epoch.committed = engine_->acked().value_or(0);
-    s.epoch.applied = engine_->applied().value_or(0);
+    s.epoch.committed = engine_->acked();
+    s.epoch.applied = engine_->applied();
     if (engine_->applied()) s.epoch.age_of_last_commit_ms = milliseconds(now - applied_at_);
     if (engine_->state() == engine::BackupState::active) {
       s.handle = replica_->handle();
-      s.guest_pid = s.handle.value("pid", 0U);
+      if (const auto pid = s.handle.value("pid", 0U); pid != 0) s.guest_pid = pid;
+      s.alone = true;
       s.failover = failover_;
     }
   }
   s.epoch.checkpoints_total = applied_total_;
   s.epoch.checkpoints_per_s = applied_rate_.per_second(now);
   if (connection_) s.traffic.wire_bytes = connection_->stats().received_bytes;
-  s.link = {.state = link_state_, .address = link_address_, .rtt_us = 0, .since_ms = milliseconds(now - link_since_)};
+  s.link = {.state = link_state_, .address = link_address_, .rtt_us = std::nullopt, .since_ms = milliseconds(now - link_since_)};
   s.arbiter = spec_.options.arbiter;
   s.pid = static_cast<std::uint32_t>(::getpid());
   s.uptime_ms = milliseconds(now - started_);

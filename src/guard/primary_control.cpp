@@ -161,8 +161,10 @@ GuardStatus PrimaryGuard::status() const {
     s.state = engine::to_string(engine_->state());
     s.generation = engine_->generation();
     s.session = engine_->session();
-    s.epoch.captured = engine_->captured_epoch().value_or(0);
-    s.epoch.committed = engine_->committed().value_or(0);
+    s.epoch.captured = engine_->captured_epoch();
+    s.epoch.committed = engine_->committed();
+    s.traffic.raw_bytes = raw_bytes_;
+    s.traffic.wire_bytes = sender_.sent_payload_bytes() - wire_base_bytes_;
     if (const auto at = engine_->committed_at()) s.epoch.age_of_last_commit_ms = milliseconds(now - *at);
     s.output = [stats = guest_.output->stats()] {
       return GuardStatus::Output{stats.held_packets, stats.held_bytes, stats.released_packets, stats.released_bytes,
@@ -171,15 +173,15 @@ GuardStatus PrimaryGuard::status() const {
   }
   s.epoch.checkpoints_total = checkpoints_;
   s.epoch.checkpoints_per_s = checkpoint_rate_.per_second(now);
-  s.pause = {.p50_us = pauses_us_.at(0.5),
-             .p99_us = pauses_us_.at(0.99),
-             .last_us = pauses_us_.last(),
-             .max_us = pause_max_us_,
-             .overhead = paused_rate_.per_second(now) / 1e6};
-  s.traffic = {.dirty_pages_last = dirty_pages_.last(),
-               .dirty_pages_avg = dirty_pages_.mean(),
-               .raw_bytes = raw_bytes_,
-               .wire_bytes = sender_.sent_payload_bytes() - wire_base_bytes_};
+  if (!pauses_us_.empty()) {
+    s.pause = {.p50_us = pauses_us_.at(0.5),
+               .p99_us = pauses_us_.at(0.99),
+               .last_us = pauses_us_.last(),
+               .max_us = pause_max_us_,
+               .overhead = paused_rate_.per_second(now) / 1e6};
+    s.traffic.dirty_pages_last = dirty_pages_.last();
+    s.traffic.dirty_pages_avg = dirty_pages_.mean();
+  }
   if (sync_ && engine_ && engine_->state() == engine::PrimaryState::synchronizing) {
     GuardStatus::Sync sync{.done_bytes = sync_->done_bytes, .total_bytes = sync_->total_bytes};
     const double elapsed = std::chrono::duration<double>(now - sync_began_).count();
@@ -189,12 +191,14 @@ GuardStatus PrimaryGuard::status() const {
   }
   s.link = {.state = link_state_,
             .address = link_address_,
-            .rtt_us = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(rtt_).count()),
+            .rtt_us = std::nullopt,
             .since_ms = milliseconds(now - link_since_)};
+  if (rtt_ != engine::Duration{})
+    s.link.rtt_us = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(rtt_).count());
   s.arbiter = spec_.options.arbiter;
   s.pid = static_cast<std::uint32_t>(::getpid());
-  s.keeper_pid = static_cast<std::uint32_t>(keeper_);
-  s.guest_pid = static_cast<std::uint32_t>(guest_.pid);
+  if (keeper_ > 0) s.keeper_pid = static_cast<std::uint32_t>(keeper_);
+  if (guest_.pid > 0) s.guest_pid = static_cast<std::uint32_t>(guest_.pid);
   s.handle = guest_.handle;
   s.uptime_ms = milliseconds(now - started_);
   s.memory_overhead_bytes = resident_bytes();

@@ -88,7 +88,7 @@ class Pair:
         )
 
     def committed(self) -> int:
-        return self.guard().get("epoch", {}).get("committed", 0)
+        return self.guard().get("epoch", {}).get("committed") or 0
 
     def wait_for_commits(self, count: int = 3) -> None:
         before = self.committed()

@@ -62,6 +62,34 @@ TEST(Render, TheArbiterIsNamedOnce) {
   EXPECT_EQ(text_of_arbiter({{"kind", "manual"}, {"warning", ""}}, plain), "manual");
 }
 
+TEST(Render, WhatTheBackupCannotKnowIsNoNumber) {
+  auto view = guest(false, "standing by for hostA");
+  view["role"] = "backup";
+  guard::GuardStatus s;
+  s.side = guard::Side::backup;
+  s.epoch.committed = 7;
+  s.link = {"up", "10.0.0.1:40000", std::nullopt, 61'000};
+  s.pid = 11;
+  view["guard"] = guard::to_json(s);
+  const auto text = render_guest(view, plain);
+  EXPECT_THAT(text, AllOf(HasSubstr("held 7, in the image -"), HasSubstr("guard 11, keeper -, guest -"),
+                          HasSubstr("up 10.0.0.1:40000 for 61 s\n")));
+  EXPECT_THAT(text, AllOf(Not(HasSubstr("pause")), Not(HasSubstr("round trip")), Not(HasSubstr("output"))));
+  EXPECT_THAT(render_status(json::array({view}), plain), AllOf(HasSubstr(" 7 "), Not(HasSubstr(" us"))));
+}
+
+TEST(Render, APrimaryBeforeItsFirstCheckpointClaimsNoNumbers) {
+  auto view = guest(false, "synchronizing 3 %");
+  guard::GuardStatus s;
+  view["guard"] = guard::to_json(s);
+  const auto text = render_guest(view, plain);
+  EXPECT_THAT(text, AllOf(HasSubstr("captured -, committed -, last commit -"), Not(HasSubstr("0 us")),
+                          Not(HasSubstr("0 packets"))));
+  TopView top;
+  EXPECT_THAT(top.render({{"host", "hostA"}, {"version", "1"}}, json::array({view}), 0, 0, plain),
+              AllOf(Not(HasSubstr("0 us")), Not(HasSubstr("0 B"))));
+}
+
 TEST(Render, SynchronizationHasABar) {
   auto view = guest(false, "synchronizing 43 %");
   view["guard"]["sync"] = {{"done_bytes", 43}, {"total_bytes", 100}, {"eta_s", 2.0}};

@@ -39,7 +39,9 @@ class FakeGuard {
     status_.phase = guard::Phase::running;
     status_.state = "empty";
     if (spec_.side == guard::Side::primary) {
-      std::ifstream{spec_.qmp} >> status_.guest_pid >> behaviour_;
+      std::uint32_t pid{};
+      std::ifstream{spec_.qmp} >> pid >> behaviour_;
+      status_.guest_pid = pid;
       status_.state = "idle";
       status_.phase = guard::Phase::described;
       record(guard::HostRole::primary, std::max<std::uint64_t>(1, status_.generation));

@@ -33,6 +33,9 @@ TEST(Metrics, GaugesInBaseUnitsWithLabels) {
       text,
       HasSubstr("remus_last_commit_age_seconds{guest=\"web1\",role=\"primary\",peer=\"hostB\"} 0.25\n"));
   EXPECT_THAT(text, HasSubstr("state=\"protected\"} 1\n"));
+  for (const char* unknown : {"remus_epoch_committed{", "remus_pause_p99_seconds{", "remus_link_rtt_seconds{",
+                              "remus_raw_bytes_total{", "remus_output_held_packets{"})
+    EXPECT_THAT(text, Not(HasSubstr(unknown))) << "what this side does not know is no sample";
 }
 
 TEST(Metrics, WhatIsNotKnownIsLeftOut) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <set>
 
@@ -39,6 +40,43 @@ TEST(OpenApi, NamesExactlyTheRoutesThereAre) {
     for (const auto& route : router.listing()) routes.insert(route);
   EXPECT_FALSE(routes.empty());
   EXPECT_EQ(documented(), routes);
+}
+
+/// The lines of one schema, without those of the next.
+std::vector<std::string> schema(const std::string& name) {
+  std::ifstream in{std::filesystem::path{REMUS_SOURCE_DIR} / "docs/openapi.yaml"};
+  std::vector<std::string> out;
+  bool inside = false;
+  for (std::string line; std::getline(in, line);) {
+    if (line.size() > 4 && line.starts_with("    ") && line[4] != ' ') inside = line == "    " + name + ":";
+    if (inside) out.push_back(line);
+  }
+  return out;
+}
+
+/// Each property with its own line, or with its line and the next: "nullable" may stand in either.
+void expect_documented(const nlohmann::json& document, const std::vector<std::string>& lines) {
+  for (const auto& [key, value] : document.items()) {
+    const auto found = std::ranges::find_if(lines, [&, name = key + ":"](const std::string& line) {
+      return line.substr(std::min(line.size(), line.find_first_not_of(' '))).starts_with(name);
+    });
+    ASSERT_NE(found, lines.end()) << key << " is not in the document";
+    if (value.is_null() && key != "last_error") {
+      std::string text;
+      for (auto at = found; at != lines.end() && at < found + 3; ++at) text += *at;
+      EXPECT_THAT(text, testing::HasSubstr("nullable: true")) << key;
+    }
+    if (value.is_object() && key != "options") expect_documented(value, lines);
+  }
+}
+
+TEST(OpenApi, NamesEveryFieldOfAGuardsStatusAndWhichMayBeNull) {
+  const auto lines = schema("GuardStatus");
+  ASSERT_FALSE(lines.empty());
+  expect_documented(guard::to_json(guard::GuardStatus{}), lines);
+  guard::GuardStatus full;
+  full.sync.emplace();
+  expect_documented(guard::to_json(full), lines);
 }
 
 }  // namespace

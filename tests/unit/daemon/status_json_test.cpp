@@ -1,6 +1,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <set>
+#include <vector>
+
 #include "guard/api.hpp"
 
 namespace remus::guard {
@@ -45,6 +49,99 @@ TEST(StatusJson, WhatIsWrittenIsReadBack) {
   const auto bare = status_from_json(to_json(GuardStatus{}));
   ASSERT_TRUE(bare.has_value());
   EXPECT_EQ(to_json(*bare), to_json(GuardStatus{}));
+}
+
+/// Every member of a status that may be absent, as a JSON pointer, with how to see it in what was read.
+struct Optional {
+  const char* pointer;
+  nlohmann::json present;
+  std::function<nlohmann::json(const GuardStatus&)> seen;
+};
+
+template <typename T>
+nlohmann::json seen(const std::optional<T>& value) {
+  return value ? nlohmann::json(*value) : nlohmann::json();
+}
+
+std::vector<Optional> optionals() {
+  const auto number = [](const char* pointer, std::uint64_t value, auto part, auto member) {
+    return Optional{pointer, value, [=](const GuardStatus& s) { return seen(s.*part.*member); }};
+  };
+  const auto real = [](const char* pointer, double value, auto part, auto member) {
+    return Optional{pointer, value, [=](const GuardStatus& s) { return seen(s.*part.*member); }};
+  };
+  using S = GuardStatus;
+  return {
+      {"/alone", false, [](const S& s) { return seen(s.alone); }},
+      number("/epoch/captured", 0, &S::epoch, &S::Epochs::captured),
+      number("/epoch/committed", 0, &S::epoch, &S::Epochs::committed),
+      number("/epoch/applied", 7, &S::epoch, &S::Epochs::applied),
+      number("/epoch/age_of_last_commit_ms", 0, &S::epoch, &S::Epochs::age_of_last_commit_ms),
+      number("/pause/p50_us", 1, &S::pause, &S::Pause::p50_us),
+      number("/pause/p99_us", 2, &S::pause, &S::Pause::p99_us),
+      number("/pause/last_us", 0, &S::pause, &S::Pause::last_us),
+      number("/pause/max_us", 3, &S::pause, &S::Pause::max_us),
+      real("/pause/overhead", 0.25, &S::pause, &S::Pause::overhead),
+      number("/traffic/dirty_pages_last", 0, &S::traffic, &S::Traffic::dirty_pages_last),
+      real("/traffic/dirty_pages_avg", 1.5, &S::traffic, &S::Traffic::dirty_pages_avg),
+      number("/traffic/raw_bytes", 0, &S::traffic, &S::Traffic::raw_bytes),
+      number("/traffic/wire_bytes", 5, &S::traffic, &S::Traffic::wire_bytes),
+      number("/output/held_packets", 0, &S::output, &S::Output::held_packets),
+      number("/output/held_bytes", 1, &S::output, &S::Output::held_bytes),
+      number("/output/released_packets", 2, &S::output, &S::Output::released_packets),
+      number("/output/released_bytes", 3, &S::output, &S::Output::released_bytes),
+      number("/output/dropped_packets", 0, &S::output, &S::Output::dropped_packets),
+      number("/link/rtt_us", 120, &S::link, &S::Link::rtt_us),
+      {"/keeper_pid", 10, [](const S& s) { return seen(s.keeper_pid); }},
+      {"/guest_pid", 9, [](const S& s) { return seen(s.guest_pid); }},
+      {"/sync/eta_s", 2.5, [](const S& s) { return s.sync ? seen(s.sync->eta_s) : nlohmann::json(); }},
+  };
+}
+
+TEST(StatusJson, WhatIsNotKnownIsNullAndNeverANought) {
+  GuardStatus none;
+  none.sync.emplace();
+  for (const auto& [pointer, present, seen_in] : optionals()) {
+    const nlohmann::json::json_pointer at{pointer};
+    const auto written = to_json(none);
+    ASSERT_TRUE(written.contains(at)) << pointer;
+    EXPECT_TRUE(written.at(at).is_null()) << pointer;
+    const auto absent = status_from_json(written);
+    ASSERT_TRUE(absent.has_value());
+    EXPECT_TRUE(seen_in(*absent).is_null()) << pointer;
+
+    auto changed = written;
+    changed[at] = present;
+    const auto read = status_from_json(changed);
+    ASSERT_TRUE(read.has_value());
+    EXPECT_EQ(seen_in(*read), present) << pointer << ": a nought that is known is a nought";
+    auto again = to_json(*read);
+    again["traffic"]["ratio"] = changed["traffic"]["ratio"];  // follows from others
+    EXPECT_EQ(again, changed) << pointer;
+  }
+}
+
+TEST(StatusJson, NoMemberThatMayBeAbsentIsForgottenHere) {
+  GuardStatus none;
+  none.sync.emplace();
+  std::set<std::string> nulls;
+  for (const auto& [pointer, value] : to_json(none).flatten().items())
+    if (value.is_null()) nulls.insert(pointer);
+  for (const char* not_a_number : {"/last_error", "/handle", "/failover", "/traffic/ratio"}) nulls.erase(not_a_number);
+  std::set<std::string> tested;
+  for (const auto& one : optionals()) tested.insert(one.pointer);
+  EXPECT_EQ(nulls, tested);
+}
+
+TEST(StatusJson, TheRatioIsKnownWhenBothSidesOfItAre) {
+  GuardStatus s;
+  EXPECT_FALSE(s.traffic.ratio().has_value());
+  s.traffic.wire_bytes = 10;
+  EXPECT_FALSE(s.traffic.ratio().has_value()) << "a backup";
+  s.traffic.raw_bytes = 0;
+  EXPECT_FALSE(s.traffic.ratio().has_value());
+  s.traffic.raw_bytes = 40;
+  EXPECT_DOUBLE_EQ(s.traffic.ratio().value(), 0.25);
 }
 
 TEST(StatusJson, AnotherVersionsStatusIsReadAsFarAsItGoes) {
