@@ -14,6 +14,8 @@
 namespace remus::checkpoint {
 
 inline constexpr std::size_t page_bytes = 4096;
+/// Blocks a layout may have, everywhere: QEMU makes one for each memory module and each device's ROM or video memory.
+inline constexpr std::size_t layout_blocks_max = 1024;
 
 using PageIndex = std::uint32_t;  ///< position among all pages of the guest, 0-based: up to 16 TiB
 using Epoch = std::uint64_t;      ///< 0 is the state at the end of the synchronization

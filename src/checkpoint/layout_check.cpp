@@ -14,7 +14,11 @@ Status check(const Layout& layout) {
                 "check that both hosts run the same version of remus");
   };
   if (layout.blocks.empty()) return bad("it has no block");
-  if (layout.blocks.size() > layout_blocks_max) return bad(fmt::format("{} blocks", layout.blocks.size()));
+  if (layout.blocks.size() > layout_blocks_max)
+    return fail(Errc::unsupported,
+                fmt::format("the guest's memory is in {} blocks, and at most {} can be protected",
+                            layout.blocks.size(), layout_blocks_max),
+                "take out devices with ROMs of their own (rombar=0), or use fewer and larger memory modules");
 
   constexpr std::uint64_t pages_max = std::numeric_limits<PageIndex>::max();
   std::set<std::string_view> names;

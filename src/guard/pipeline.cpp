@@ -8,6 +8,7 @@
 
 #include "base/fault.hpp"
 #include "checkpoint/hash_range.hpp"
+#include "checkpoint/layout_check.hpp"
 
 namespace remus::guard {
 
@@ -156,6 +157,11 @@ std::optional<Layout> Pipeline::known_layout() const {
 // --- capture thread ---
 
 bool Pipeline::wait_for_backup(Session session, const Layout& layout) {
+  // Here, where the administrator is told why, and not at the peer, which could only say that it is nonsense.
+  if (const Status fits = checkpoint::check(layout); !fits) {
+    layout_refused_ = fits.error();
+    return false;
+  }
   {
     std::unique_lock lock{mutex_};
     layout_ = layout;
@@ -207,6 +213,7 @@ void Pipeline::run_synchronize(Session session) {
     sync_sink_ = sink;
   }
   REMUS_FAULT_POINT("sync.begin");
+  layout_refused_.reset();
   const auto report = domain_.synchronize(*sink, [this, session](hypervisor::SyncProgress progress) {
     post([this, session, progress] {
       if (current(session)) events_.progress(session, progress);
@@ -223,7 +230,7 @@ void Pipeline::run_synchronize(Session session) {
                                     "the guest changes its memory faster than it can be sent: the synchronization did "
                                     "not converge",
                                     "give it more bandwidth, or protect it at a quieter time"}
-                            : report.error();
+                            : layout_refused_.value_or(report.error());
     post([this, session, error] { events_.sync_failed(session, error); });
     return;
   }

@@ -107,6 +107,7 @@ class Pipeline final {
   std::vector<std::unique_ptr<checkpoint::EpochBuffer>> free_buffers_{};
   std::size_t buffers_{0};
   std::optional<checkpoint::Layout> layout_{};
+  std::optional<Error> layout_refused_{};  ///< why the session of now cannot be; capture thread only
   std::shared_ptr<SyncSink> sync_sink_{};
 
   std::unique_ptr<State> state_;

@@ -41,8 +41,14 @@ TEST(LayoutCheck, EachFaultIsFound) {
   expect_corrupt(layout);
 
   Layout many;
-  for (std::size_t i = 0; i <= layout_blocks_max; ++i) many.add("b" + std::to_string(i), page_bytes);
-  expect_corrupt(many);
+  for (std::size_t i = 0; i < layout_blocks_max; ++i) many.add("b" + std::to_string(i), page_bytes);
+  EXPECT_TRUE(check(many).has_value());
+  many.add("one too many", page_bytes);
+  const auto refused = check(many);
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().kind, Errc::unsupported);
+  EXPECT_NE(refused.error().what.find("1025 blocks, and at most 1024"), std::string::npos) << refused.error().what;
+  EXPECT_FALSE(refused.error().fix.empty());
 }
 
 }  // namespace

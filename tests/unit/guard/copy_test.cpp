@@ -320,6 +320,32 @@ TEST_F(Copy, AFailedCaptureIsToldAndNothingIsSent) {
   EXPECT_EQ(whole, Epoch{0});
 }
 
+TEST_F(Copy, AGuestWithTooManyBlocksIsToldSoBeforeAnythingIsSent) {
+  checkpoint::Layout many;
+  for (std::size_t i = 0; i <= checkpoint::layout_blocks_max; ++i) many.add("b" + std::to_string(i), checkpoint::page_bytes);
+  domain.remap(many);
+  pipeline->synchronize(1);
+  until([&] { return !errors.empty(); });
+  EXPECT_EQ(errors.front().kind, Errc::unsupported);
+  EXPECT_THAT(errors.front().what, ::testing::HasSubstr("at most 1024"));
+  EXPECT_EQ(view.prepared, 0);
+  errors.clear();
+
+  domain.remap(small_layout());
+  synchronize(2);  // and what fits is protected again
+  EXPECT_EQ(image(), domain.memory());
+}
+
+TEST_F(Copy, ALimitOfTheLinkThatIsLiftedIsForgotten) {
+  const auto usual = checkpoint::EncoderSettings{}.link_bytes_per_s;
+  EXPECT_EQ(pipeline->link_rate(), usual);
+  pipeline->set_link_rate(5U << 20);
+  until([&] { return pipeline->link_rate() == 5U << 20; });
+  pipeline->set_link_rate(0);  // "unlimited"
+  until([&] { return pipeline->link_rate() == usual; });
+  EXPECT_EQ(pipeline->link_rate(), usual);
+}
+
 TEST_F(Copy, DiscardThrowsTheStandbyAway) {
   synchronize(1);
   replica.discard();

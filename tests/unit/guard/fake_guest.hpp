@@ -87,6 +87,11 @@ class FakeDomain final : public hypervisor::Domain {
     std::memcpy(state.data() + 100, &devices_, sizeof devices_);
     return state;
   }
+  /// Another guest in its place. Only while nothing is captured.
+  void remap(checkpoint::Layout layout) {
+    layout_ = std::move(layout);
+    memory_.assign(std::size_t{layout_.pages()} * checkpoint::page_bytes, std::byte{});
+  }
   void fail_next() { fail_next_ = true; }
   std::atomic<int> detached{0};
 
