@@ -63,6 +63,7 @@ Pipeline::Pipeline(boost::asio::io_context& io, hypervisor::Domain& domain, outp
       output_{output},
       options_{options},
       events_{std::move(events)},
+      link_rate_{settings_of(options).link_bytes_per_s},
       encode_{std::make_unique<Worker>("remus-encode")},
       capture_{std::make_unique<Worker>("remus-capture")} {}
 
@@ -139,7 +140,9 @@ void Pipeline::abandon() {
 
 void Pipeline::set_link_rate(std::uint64_t bytes_per_s) {
   encode_->post([this, bytes_per_s] {
-    if (state_) state_->encoder.link_rate(bytes_per_s);
+    options_.bandwidth_bytes_per_s = bytes_per_s;  // also for the encoder of another layout, later
+    link_rate_ = settings_of(options_).link_bytes_per_s;
+    if (state_) state_->encoder.link_rate(link_rate_);
   });
 }
 

@@ -65,7 +65,10 @@ class Pipeline final {
   /// Leaves checkpointing; the guest runs on. Everything of the session is dropped; detached() follows.
   void abandon();
 
+  /// What the link is limited to, for the choice of a compression; 0: not limited, then a usual link is assumed.
   void set_link_rate(std::uint64_t bytes_per_s);
+  /// What that choice goes by now.
+  [[nodiscard]] std::uint64_t link_rate() const noexcept { return link_rate_; }
   [[nodiscard]] checkpoint::EncoderStats encoder_stats() const;
   /// Of the guest's memory, once a synchronization has told it.
   [[nodiscard]] std::optional<checkpoint::Layout> known_layout() const;
@@ -94,11 +97,12 @@ class Pipeline final {
   boost::asio::io_context& io_;
   hypervisor::Domain& domain_;
   output::OutputBuffer& output_;
-  GuestOptions options_;
+  GuestOptions options_;  ///< its bandwidth: encode thread only
   Events events_;
 
   std::atomic<engine::Session> session_{0};
   std::atomic<std::uint64_t> verify_id_{0};
+  std::atomic<std::uint64_t> link_rate_{0};
 
   // capture thread waits here for the backup, and for a free buffer
   mutable std::mutex mutex_;

@@ -345,6 +345,10 @@ TEST_F(HostTest, OptionsAreAdjustedWholeOrNotAtAll) {
   ASSERT_TRUE(changed.has_value()) << changed.error().text();
   EXPECT_EQ((*changed)["interval"], "20ms");
   EXPECT_EQ(wait_for("hostA", on("hostA").adjust("web1", {{"interval", "1h"}})).error().kind, Errc::invalid);
+  EXPECT_EQ(wait_for("hostA", on("hostA").adjust("web1", {{"bandwidth", "100MiB/s"}})).value()["bandwidth"],
+            "100MiB/s");
+  EXPECT_EQ(wait_for("hostA", on("hostA").adjust("web1", {{"bandwidth", "unlimited"}})).value()["bandwidth"],
+            "unlimited");
   reboot_daemon("hostA");
   std::ifstream kept{dir_.path() / "hostA/state/guests/web1.json"};
   EXPECT_EQ(json::parse(kept)["options"]["interval"], "20ms");
