@@ -3,22 +3,17 @@
 #include <unistd.h>
 
 #include "guard/backup_guard.hpp"
+#include "guard/control.hpp"
 #include "guard/engine_clock.hpp"
 #include "guard/process_facts.hpp"
-#include "guard/request_body.hpp"
 
 namespace remus::guard {
 void BackupGuard::serve(const http::Request& request, const http::Responder& responder) {
   const auto is = [&](std::string_view method, std::string_view path) {
     return request.method == method && request.path == path;
   };
-  if (is("GET", "/v1/status")) {
-    responder.reply({200, to_json(status()).dump()});
-  } else if (is("GET", "/v1/events")) {
-    const auto after = request.query.find("after");
-    responder.reply(
-        {200, events_.after(after == request.query.end() ? 0 : std::strtoull(after->second.c_str(), nullptr, 10)).dump()});
-  } else if (is("GET", "/v1/ready")) {
+  if (serve_looking(request, responder, events_, [this] { return status(); })) return;
+  if (is("GET", "/v1/ready")) {
     if (phase_ == Phase::refused)
       responder.fail(*last_error_);
     else if (!listener_)
@@ -56,12 +51,8 @@ void BackupGuard::serve_failover(const http::Request& request, const http::Respo
 }
 
 void BackupGuard::serve_adjust(const http::Request& request, const http::Responder& responder) {
-  const auto body = body_of(request);
-  if (!body) return responder.fail(body.error());
-  auto options = options_from_json(*body, spec_.options);
+  const auto options = adjusted(request, spec_.options);
   if (!options) return responder.fail(options.error());
-  if (const Status sound = validate(*options); !sound) return responder.fail(sound.error());
-  if (const Status may = changeable(spec_.options, *options); !may) return responder.fail(may.error());
   spec_.options = *options;
   if (engine_) engine_->configure(options->engine);
   events_.add("state", "options changed", to_json(spec_.options));
