@@ -22,6 +22,7 @@
 #include "guard/event_log.hpp"
 #include "guard/host_watch.hpp"
 #include "guard/hypervisors.hpp"
+#include "guard/long_pauses.hpp"
 #include "guard/pipeline.hpp"
 #include "guard/quantiles.hpp"
 #include "guard/rate.hpp"
@@ -144,6 +145,7 @@ class PrimaryGuard final {
 
   // figures
   Quantiles pauses_us_{};
+  LongPauses long_pauses_{};
   Quantiles dirty_pages_{};
   std::uint64_t pause_max_us_{0};
   std::uint64_t checkpoints_{0};

@@ -178,6 +178,8 @@ void PrimaryGuard::record_capture(const hypervisor::CaptureReport& report) {
   const engine::Time now = engine_now();
   checkpoint_rate_.sum(now, static_cast<double>(checkpoints_));
   paused_rate_.sum(now, static_cast<double>(paused_us_));
+  if (auto told = long_pauses_.note(now, report))
+    events_.add("pause", std::move(*told), {{"pause_us", report.pause_us}, {"pages", report.pages + report.zero_pages}});
 }
 
 }  // namespace remus::guard
