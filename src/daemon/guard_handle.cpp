@@ -76,7 +76,9 @@ Task<Result<guard::GuardStatus>> GuardHandle::refresh() {
   auto answer = co_await ask(client_, std::move(question), poll_timeout);
   if (!answer) co_return std::unexpected(answer.error());
   auto status = guard::status_from_json(*answer);
-  if (status) accept(*status);
+  if (!status) co_return status;
+  accept(*status);
+  if (status->last_event > events_seen_) co_await fetch_events();
   co_return status;
 }
 
@@ -84,7 +86,8 @@ Task<void> GuardHandle::poll() {
   const auto self = shared_from_this();
   while (!closed_ && exists()) {
     auto status = co_await refresh();
-    if (status && status->last_event > events_seen_) co_await fetch_events();
+    // One that does not answer now is asked again; how old its last word is, status_age() tells.
+    static_cast<void>(status);
     co_await sleep_for(poll_interval);
   }
 }

@@ -58,7 +58,7 @@ class GuardHandle final : public std::enable_shared_from_this<GuardHandle> {
   /// One request over a connection of its own.
   [[nodiscard]] Task<Result<nlohmann::json>> call(std::string method, std::string target, nlohmann::json body,
                                                   std::chrono::milliseconds timeout);
-  /// Asks for the status now.
+  /// Asks for the status now, and for the events that are new with it.
   [[nodiscard]] Task<Result<guard::GuardStatus>> refresh();
   /// False when it still exists after `limit`.
   [[nodiscard]] Task<bool> wait_for_exit(std::chrono::milliseconds limit);

@@ -147,6 +147,7 @@ class Host final {
   [[nodiscard]] Task<Result<Prepared>> prepare_at_peer(GuestPtr guest);
   [[nodiscard]] Task<Status> connect(GuestPtr guest, std::uint16_t port);
   [[nodiscard]] Task<void> tend_all();
+  [[nodiscard]] Task<void> settle_events();
   [[nodiscard]] Task<void> tend(GuestPtr guest);
   [[nodiscard]] Task<void> tend_primary(GuestPtr guest);
   [[nodiscard]] Task<void> tend_connection(GuestPtr guest);

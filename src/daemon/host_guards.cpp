@@ -169,6 +169,10 @@ Task<void> Host::end_guard(GuestPtr guest, std::string target) {
     if (!answer && guard->exists())
       spdlog::warn("{}: its guard did not take {}: {}", guest->registration.guest, target,
                    answer.error().text());
+    // Its last words: it stays for a moment after it has answered.
+    auto last_words = co_await guard->refresh();
+    if (!last_words && guard->exists())
+      spdlog::debug("{}: {}", guest->registration.guest, last_words.error().text());
     const bool ended = co_await guard->wait_for_exit(guard_end_limit);
     if (!ended) {
       spdlog::warn("{}: its guard has not ended, killing it", guest->registration.guest);

@@ -31,6 +31,7 @@ Status Host::start() {
   for (auto& registration : *registrations)
     if (auto status = adopt(std::move(registration)); !status) return status;
   daemon::start(io_, tend_all());
+  daemon::start(io_, settle_events());
   return {};
 }
 

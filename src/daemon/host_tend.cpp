@@ -26,6 +26,7 @@ using std::chrono::steady_clock;
 namespace {
 
 constexpr milliseconds tend_interval{250};
+constexpr milliseconds settle_interval{100};
 constexpr milliseconds peer_limit{1'500};
 constexpr milliseconds prepare_limit{60'000};
 constexpr milliseconds connect_limit{5'000};
@@ -100,6 +101,13 @@ Task<void> Host::tend_all() {
                       tend(guest));  // each by itself: a peer that does not answer holds up no other guest
     }
     co_await sleep_for(tend_interval);
+  }
+}
+
+Task<void> Host::settle_events() {
+  for (;;) {
+    events_.settle();
+    co_await sleep_for(settle_interval);
   }
 }
 

@@ -12,6 +12,7 @@
 #include <string>
 
 #include "guard/api.hpp"
+#include "guard/event_log.hpp"
 #include "guard/state_file.hpp"
 #include "http/server.hpp"
 
@@ -64,16 +65,29 @@ class FakeGuard {
   }
 
   void leave(const http::Responder& responder, const std::string& body) {
+    events_.add("state", "leaving");
     responder.reply({200, body});
     end_.expires_after(std::chrono::milliseconds{50});
-    end_.async_wait([this](const boost::system::error_code&) { io_.stop(); });
+    end_.async_wait([this](const boost::system::error_code& again) {
+      if (!again) io_.stop();
+    });
   }
 
   void serve(const http::Request& request, const http::Responder& responder) {
     const auto& path = request.path;
     const auto body = json::parse(request.body.empty() ? "{}" : request.body);
+    status_.last_event = events_.newest();
     if (path == "/v1/status") return responder.reply({200, guard::to_json(status_).dump()});
-    if (path == "/v1/events") return responder.reply({200, R"({"events": []})"});
+    if (path == "/v1/events") {
+      const auto after = request.query.find("after");
+      const auto number = after == request.query.end() ? 0 : std::stoull(after->second);
+      return responder.reply({200, events_.after(number).dump()});
+    }
+    if (path == "/v1/fake") {  // a test's word, from nowhere
+      if (body.contains("state")) status_.state = body["state"].get<std::string>();
+      if (body.contains("event")) events_.add("link", body["event"].get<std::string>());
+      return responder.reply({200, "{}"});
+    }
     if (path == "/v1/description") {
       if (status_.last_error) return responder.fail(*status_.last_error);
       const hypervisor::GuestDescription guest{"qemu", "7.2.0", 1 << 20, {{"machine", "pc"}}};
@@ -82,6 +96,7 @@ class FakeGuard {
     if (path == "/v1/connect") {
       status_.phase = guard::Phase::running;
       status_.state = "protected";
+      if (status_.link.state != "up") events_.add("link", "link to " + spec_.peer + " is up");
       status_.link.state = "up";
       status_.link.address = body["links"][0].get<std::string>();
       return responder.reply({200, "{}"});
@@ -114,6 +129,7 @@ class FakeGuard {
   boost::asio::steady_timer end_;
   guard::GuardSpec spec_;
   guard::StateFile state_;
+  guard::EventLog events_{spec_.guest, spec_.side};
   guard::GuardStatus status_{};
   std::string behaviour_{};
   http::Server server_;

@@ -339,6 +339,66 @@ TEST_F(HostTest, AStandbyIsNotPreparedOverAGuestThatRunsHere) {
   EXPECT_EQ(wait_for("hostA", on("hostA").prepare_standby("hostB", body)).error().kind, Errc::invalid);
 }
 
+TEST_F(HostTest, AStatusAskedForIsOfNow) {
+  protect_web1();
+  for (const char* state : {"suspecting", "claiming", "suspecting", "standby"}) {
+    play("hostB", guard::Side::backup, {{"state", state}});
+    EXPECT_EQ(text_at(get("hostB", "/v1/guests/web1"), "state"), state);
+    play("hostB", guard::Side::backup, {{"state", "stale"}});
+    EXPECT_EQ(text_at(get("hostB", "/v1/guests")["guests"][0], "state"), "stale");
+  }
+}
+
+TEST_F(HostTest, AGuardThatDoesNotAnswerIsShownWithItsAge) {
+  protect_web1();
+  const auto guard = guard_pid("hostB");
+  ::kill(guard, SIGSTOP);
+  const auto before = get("hostB", "/v1/guests/web1");
+  const auto after = get("hostB", "/v1/guests/web1");
+  EXPECT_GT(number_at(after, "status_age_ms"), number_at(before, "status_age_ms"));
+  EXPECT_EQ(text_at(after, "state"), "standby") << "what was heard last, with its age";
+  EXPECT_TRUE(after["guard_running"].get<bool>());
+  ::kill(guard, SIGCONT);
+}
+
+TEST_F(HostTest, EventsOfDaemonAndGuardsStandInOrderOfTimeEachOnce) {
+  protect_web1();
+  play("hostA", guard::Side::primary, {{"event", "link to hostB is down"}});
+  const auto check = [&] {
+    const auto events = get("hostA", "/v1/events?guest=web1")["events"];
+    std::vector<std::string> times;
+    std::vector<std::string> texts;
+    for (const auto& event : events) {
+      times.push_back(text_at(event, "time"));
+      texts.push_back(text_at(event, "side") + ": " + text_at(event, "text"));
+    }
+    EXPECT_TRUE(std::ranges::is_sorted(times)) << events.dump(2);
+    for (const char* wanted : {"primary: link to hostB is up", "primary: link to hostB is down"})
+      EXPECT_EQ(std::ranges::count(texts, wanted), 1) << wanted << events.dump(2);
+    EXPECT_THAT(texts, testing::Contains(testing::StartsWith("daemon: ")));
+  };
+  check();
+  check();
+  reboot_daemon("hostA");  // it remembers nothing, its guard does
+  check();
+}
+
+TEST_F(HostTest, AGuardsLastWordsAreHeard) {
+  protect_web1();
+  ASSERT_TRUE(wait_for("hostA", on("hostA").unprotect("web1", false)).has_value());
+  EXPECT_THAT(on("hostA").events().list(0, "web1").dump(), HasSubstr("leaving"));
+}
+
+TEST_F(HostTest, TheDoctorLooksAtTheBackupsRoom) {
+  protect_web1();
+  EXPECT_EQ(number_at(on("hostA").guest("web1").value(), "memory_bytes"), 1U << 20);
+  const auto report = get("hostA", "/v1/doctor");
+  std::vector<std::string> names;
+  for (const auto& check : report["checks"]) names.push_back(text_at(check, "name"));
+  EXPECT_THAT(names, testing::IsSupersetOf({"peer hostB", "room on hostB", "authority", "host"}))
+      << report.dump(2);
+}
+
 TEST_F(HostTest, OptionsAreAdjustedWholeOrNotAtAll) {
   protect_web1();
   const auto changed = wait_for("hostA", on("hostA").adjust("web1", {{"interval", "20ms"}}));

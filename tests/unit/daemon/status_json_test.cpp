@@ -178,6 +178,8 @@ TEST(StatusJson, EventsAndReports) {
   const GuardEvent event{
       3, "2025-01-31T23:59:59.000Z", "web1", Side::backup, "state", "text", {{"from", "a"}}};
   EXPECT_EQ(to_json(event_from_json(to_json(event)).value()), to_json(event));
+  EXPECT_EQ(event_from_json(to_json(event)).value().sequence, 3U)
+      << "without it the daemon takes none for new";
   const VerifyReport report{4, 100, 1, {{"pc.ram", 7}}, 55};
   EXPECT_EQ(to_json(verify_report_from_json(to_json(report)).value()), to_json(report));
   const engine::HostReport host{true, false, 4, true};
