@@ -13,6 +13,8 @@ using daemon::number_at;
 using daemon::text_at;
 using nlohmann::json;
 
+constexpr std::uint64_t stale_ms = 250;  ///< numbers of this age are said to be old
+
 const json& part(const json& object, const char* key) {
   static const json none = json::object();
   if (!object.is_object()) return none;
@@ -135,7 +137,7 @@ std::string painted_state(const json& guest, const Style& style) {
   if (guest.value("protected", false)) return style.good(text);
   const bool calm = state == "synchronizing" || state == "starting" || state == "ending" ||
                     state == "empty" || state == "interrupted" || state == "suspecting" ||
-                    state == "activating";
+                    state == "claiming" || state == "activating";
   return calm ? style.doubtful(text) : style.bad(text);
 }
 
@@ -162,6 +164,10 @@ std::string render_guest(const json& guest, const Style& style) {
   out.line("role", fmt::format("{}, peer {}", text_at(guest, "role"), text_at(guest, "peer")));
   out.line("generation", fmt::format("{}", number_at(guest, "generation")));
   if (!guard.empty()) guard_lines(out, guest, guard, style);
+  // Asked for just now: what is older comes from a guard that does not answer.
+  if (const auto age = number_at(guest, "status_age_ms"); !guard.empty() && age >= stale_ms)
+    out.line("as of", style.doubtful(human_ms(age) + " ago: its guard has not answered since"));
+  if (known(guest, "memory_bytes")) out.line("guest's memory", human_at(guest, "memory_bytes", human_bytes));
   out.line("QMP socket", text_at(guest, "qmp"));
   for (const auto* where : {&guest, &guard}) {
     const auto& error = part(*where, "last_error");

@@ -76,18 +76,22 @@ Result<Peer> read_peer(const json& body, std::uint16_t default_port) {
 }
 
 void add_guests(Router& router, Host& host) {
-  router.json("GET", "/v1/guests", now([&host](const Routed&) -> Answer {
-                auto out = json::object();
-                out["guests"] = host.guests();
-                return out;
-              }));
+  router.json("GET", "/v1/guests", [&host](Routed) -> Task<Answer> {
+    co_await host.look_again();
+    auto out = json::object();
+    out["guests"] = host.guests();
+    co_return out;
+  });
   router.json("POST", "/v1/guests", [&host](Routed routed) -> Task<Answer> {
     auto request = read_protect(routed.body);
     if (!request) co_return std::unexpected(request.error());
     co_return co_await host.protect(std::move(*request));
   });
-  router.json("GET", "/v1/guests/{name}",
-              now([&host](const Routed& routed) { return host.guest(routed.names[0]); }));
+  router.json("GET", "/v1/guests/{name}", [&host](Routed routed) -> Task<Answer> {
+    std::string name = routed.names[0];
+    co_await host.look_again(name);
+    co_return host.guest(name);
+  });
   router.json("DELETE", "/v1/guests/{name}", [&host](Routed routed) -> Task<Answer> {
     const auto force = flag(routed, "force");
     if (!force) co_return std::unexpected(force.error());
@@ -140,7 +144,9 @@ void events(Host& host, const Routed& routed, const http::Responder& responder) 
   if (!after) return responder.fail(after.error());
   const auto guest = routed.request.query.find("guest");
   std::string name = guest == routed.request.query.end() ? std::string{} : guest->second;
-  if (*follow) return host.events().follow(responder.stream("application/x-ndjson"), *after, std::move(name));
+  if (*follow)
+    co_return host.events().follow(responder.stream("application/x-ndjson"), *after, std::move(name));
+  co_await host.look_again(name);  // what the guards noticed a moment ago belongs to it
   auto out = json::object();
   out["events"] = host.events().list(*after, name);
   http::Response response;

@@ -84,6 +84,10 @@ class Host final {
   /// an unknown guest in a host report would be a lie.
   [[nodiscard]] Status start();
 
+  /// Asks the guards anew, of one guest or of all (empty), so that what is shown next is of now. A guard that
+  /// does not answer soon is shown as it was, with its age.
+  [[nodiscard]] Task<void> look_again(std::string name = {});
+
   // For administrators.
   [[nodiscard]] nlohmann::json describe() const;
   [[nodiscard]] nlohmann::json guests() const;

@@ -18,6 +18,8 @@ namespace {
 constexpr milliseconds guard_start_limit{10'000};
 constexpr milliseconds guard_end_limit{5'000};
 constexpr milliseconds guard_goodbye_limit{30'000};
+constexpr milliseconds news_limit{
+    200};  ///< a guard that is stopped must not hold up whoever looks at all of them
 
 std::filesystem::path pid_file(const std::filesystem::path& run, const std::string& name, guard::Side side) {
   auto file = guard::spec_file(run, name, side);
@@ -43,6 +45,26 @@ GuestFacts Guest::facts() const {
   }
   f.last_error = last_error;
   return f;
+}
+
+Task<void> Host::look_again(std::string name) {
+  // Shared, since a guard may answer when nobody waits any more.
+  const auto open = std::make_shared<std::size_t>(0);
+  const auto ask = [](std::shared_ptr<GuardHandle> guard,
+                      std::shared_ptr<std::size_t> waiting) -> Task<void> {
+    auto status = co_await guard->refresh();
+    if (!status) spdlog::debug("a guard does not answer: {}", status.error().text());
+    --*waiting;
+  };
+  for (const auto& [guest_name, guest] : guests_) {
+    const bool wanted = name.empty() || guest_name == name;
+    if (!wanted || !guest->guard || !guest->guard->exists()) continue;
+    ++*open;
+    auto task = ask(guest->guard, open);
+    daemon::start(io_, std::move(task));
+  }
+  const auto until = steady_clock::now() + news_limit;
+  while (*open > 0 && steady_clock::now() < until) co_await sleep_for(milliseconds{1});
 }
 
 guard::Side Host::side_of(const Guest& guest) const {

@@ -87,13 +87,17 @@ Words backup_words(const GuestFacts& f) {
     out.text += fmt::format(" from {}", f.peer);
     return out;
   }
-  if (s.state == "suspecting") return {"suspecting", false, fmt::format("suspecting: {}", link_words(f))};
+  if (s.state == "suspecting")
+    return {"suspecting", false,
+            with_reason(fmt::format("suspecting that {} is dead", f.peer),
+                        s.link.state == "up" ? s.reason : link_words(f))};
   if (s.state == "stale")
     return {"stale", false,
             with_reason(
                 fmt::format("STALE: {} may have gone on without us, only an operator may activate", f.peer),
                 s.reason)};
-  if (s.state == "claiming") return {"activating", false, "asking the arbiter for the guest"};
+  if (s.state == "claiming")
+    return {"claiming", false, with_reason("asking the arbiter for the guest", s.reason)};
   if (s.state == "activating") return {"activating", false, "activating"};
   if (s.state == "active") return {"unprotected", false, "runs here, UNPROTECTED"};
   return {"empty", false, with_reason(fmt::format("empty: waiting for {}", f.peer), s.reason)};

@@ -90,6 +90,14 @@ TEST(Render, APrimaryBeforeItsFirstCheckpointClaimsNoNumbers) {
               AllOf(Not(HasSubstr("0 us")), Not(HasSubstr("0 B"))));
 }
 
+TEST(Render, OldNumbersAreSaidToBeOld) {
+  auto view = guest(true, "protected");
+  view["status_age_ms"] = 3U;
+  EXPECT_THAT(render_guest(view, plain), Not(HasSubstr("as of")));
+  view["status_age_ms"] = 1300U;
+  EXPECT_THAT(render_guest(view, plain), AllOf(HasSubstr("  as of "), HasSubstr("1 s ago")));
+}
+
 TEST(Render, SynchronizationHasABar) {
   auto view = guest(false, "synchronizing 43 %");
   view["guard"]["sync"] = {{"done_bytes", 43}, {"total_bytes", 100}, {"eta_s", 2.0}};

@@ -48,6 +48,8 @@ struct Machine {
   std::unique_ptr<Host> host{};
   std::unique_ptr<http::Server> server{};
   std::unique_ptr<Router> router{};
+  std::unique_ptr<http::Server> admin_server{};
+  std::unique_ptr<Router> admin_router{};
 };
 
 class HostTest : public testing::Test {
@@ -96,6 +98,26 @@ class HostTest : public testing::Test {
         machine.server->listen_tls({"127.0.0.1", ports_[name]}, machine.host->peers().pki().value());
     ASSERT_TRUE(port.has_value()) << port.error().text();
     ports_[name] = *port;
+    machine.admin_router = std::make_unique<Router>(admin_routes(*machine.host));
+    machine.admin_server = std::make_unique<http::Server>(
+        machine.io, [&machine](http::Request request, http::Responder responder) {
+          machine.admin_router->handle(machine.io, std::move(request), std::move(responder));
+        });
+    const auto listening = machine.admin_server->listen_unix(machine.host->config().admin_socket(), 0600);
+    ASSERT_TRUE(listening.has_value()) << listening.error().text();
+  }
+
+  /// What an administrator is answered.
+  json get(const std::string& host, const std::string& target) {
+    http::Call call{"GET", target, {}};
+    http::Endpoint endpoint{http::UnixEndpoint{on(host).config().admin_socket()}};
+    return wait_for(host, ask_once(machines_.at(host).io, endpoint, call, milliseconds{20'000})).value();
+  }
+
+  /// Tells a fake guard what to play, behind its daemon's back.
+  void play(const std::string& host, guard::Side side, const json& word) {
+    http::Client client{http::UnixEndpoint{guard::control_socket(on(host).config().dirs.run, "web1", side)}};
+    ASSERT_TRUE(client.request({"POST", "/v1/fake", word.dump()}, milliseconds{20'000}).has_value());
   }
 
   void know(const std::string& on, const std::string& other) {

@@ -83,6 +83,22 @@ TEST(Words, EveryStateOfTheEnginesHasWordsAndOnlyTheSafeOnesAreSafe) {
   }
 }
 
+TEST(Words, ABackupSaysWhetherItSuspectsOrClaims) {
+  auto f = primary("suspecting");
+  f.role = Role::backup;
+  f.peer = "hostA";
+  f.status->reason = "no sign of life";
+  f.status->last_error = Error{Errc::io, "something of yesterday", {}};
+  EXPECT_EQ(words_for(f).state, "suspecting");
+  EXPECT_EQ(words_for(f).text, "suspecting that hostA is dead: no sign of life");
+  f.status->link.state = "down";
+  f.status->link.since_ms = 400;
+  EXPECT_EQ(words_for(f).text, "suspecting that hostA is dead: link to hostA lost 400 ms ago");
+  f.status->state = "claiming";
+  EXPECT_EQ(words_for(f).state, "claiming");
+  EXPECT_EQ(words_for(f).text, "asking the arbiter for the guest: no sign of life");
+}
+
 TEST(Words, RoughDurations) {
   EXPECT_EQ(rough_duration(milliseconds{850}), "850 ms");
   EXPECT_EQ(rough_duration(milliseconds{3999}), "3 s");
