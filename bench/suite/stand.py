@@ -113,7 +113,7 @@ class Stand:
         self.lab.remus("A", "unprotect", NAME)
 
     def set(self, **options: str | int | float) -> None:
-        """Changes options of the protected guest, those that `remus set` has no word for too (min_interval)."""
+        """Changes options of the protected guest."""
         ask(self.lab.host("A").path(DAEMON_SOCKET), "PATCH", f"/v1/guests/{NAME}", options)
 
     def status(self) -> dict:

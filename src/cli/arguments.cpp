@@ -20,6 +20,8 @@ constexpr std::string_view exit_codes =
     "incompatible,\n"
     "8 unreachable, 9 denied, 10 exhausted, 11 corrupt, 12 I/O, 13 timeout, 14 closed, 20 not healthy. See "
     "remus(1).";
+constexpr std::string_view exit_hint =
+    "Exit status: 0 done, 20 not healthy, else what failed; see remus --help.";
 
 std::string message(const Error& error) {
   return error.text();
@@ -56,6 +58,10 @@ void add_guest_options(CLI::App& command, nlohmann::json& options) {
   text("--interval", "interval", duration, "time between checkpoints when no output waits, e.g. 100ms");
   text("--max-latency", "max_latency", duration,
        "output waits at most this long for its checkpoint, e.g. 25ms");
+  text("--min-interval", "min_interval", duration, "no two pauses closer than this, e.g. 2ms");
+  text("--max-bytes-in-flight", "max_bytes_in_flight", size,
+       "captured and not yet acknowledged; beyond, the next checkpoint waits, e.g. 512MiB");
+  text("--heartbeat", "heartbeat", duration, "time between signs of life, e.g. 25ms");
   text("--alone-after", "alone_after", duration, "go on without backup after this much silence, e.g. 3s");
   text("--detect-min", "detect_min", duration, "silence shorter than this is never taken for a failure");
   text("--detect-max", "detect_max", duration, "silence longer than this always is");
@@ -66,6 +72,11 @@ void add_guest_options(CLI::App& command, nlohmann::json& options) {
        "auto, none, lz4 or zstd");
   text("--arbiter", "arbiter", CLI::IsMember({"fail-stop", "manual"}),
        "who may take over: fail-stop (by itself) or manual (only remus failover)");
+  command
+      .add_option_function<unsigned>(
+          "--max-epochs-in-flight", [&options](unsigned value) { options["max_epochs_in_flight"] = value; },
+          "the same as a number of checkpoints, e.g. 4")
+      ->check(CLI::Range(1U, 64U));
   command
       .add_option_function<double>(
           "--max-overhead", [&options](double value) { options["max_overhead"] = value; },
@@ -114,7 +125,7 @@ struct Parser {
   template <typename T>
   CLI::App* command(CLI::App& parent, const char* name, const char* help, const char* examples, T& words) {
     auto* made = parent.add_subcommand(name, help);
-    made->footer(fmt::format("Examples:\n{}", examples));
+    made->footer(fmt::format("Examples:\n{}\n{}", examples, exit_hint));
     made->callback([this, &words] { out.command = words; });
     return made;
   }
@@ -122,6 +133,7 @@ struct Parser {
   void add_host() {
     auto* host = app.add_subcommand("host", "this host and the hosts it works with");
     host->require_subcommand(1);
+    host->footer(fmt::format("Examples:\n  remus host list\n  remus host add hostB 10.0.0.2\n{}", exit_hint));
     static HostShow show_words;
     static HostList list_words;
     command(*host, "show", "this host", "  remus host show", show_words);
@@ -140,8 +152,10 @@ struct Parser {
   void add_cert() {
     auto* cert = app.add_subcommand("cert", "the certificates hosts show each other");
     cert->require_subcommand(1);
-    auto* init = command(*cert, "init", "create a certificate authority", "  remus cert init /var/lib/remus-ca",
-                         cert_init);
+    cert->footer(
+        fmt::format("Examples:\n  remus cert init /var/lib/remus-ca\n  remus cert show\n{}", exit_hint));
+    auto* init = command(*cert, "init", "create a certificate authority",
+                         "  remus cert init /var/lib/remus-ca", cert_init);
     init->add_option("CA-DIR", cert_init.directory, "directory for it; keep it off the hosts if you can")
         ->required();
     init->add_option("--cluster", cert_init.cluster, "name it stands for")->capture_default_str();
@@ -179,12 +193,18 @@ struct Parser {
     p->add_flag("--dry-run", protect.dry_run, "examine guest and peer, change nothing");
 
     auto* u = command(app, "unprotect", "end a guest's protection; the guest runs on",
-                      "  remus unprotect web1", unprotect);
+                      "  remus unprotect web1\n"
+                      "  remus unprotect web1 --force     (on the backup: its primary is not coming back)",
+                      unprotect);
     u->add_option("GUEST", unprotect.guest, "the guest")->required();
     u->add_flag("--force", unprotect.force, "on the backup: discard the standby");
 
-    auto* s = command(app, "set", "change how a protected guest is protected",
-                      "  remus set web1 --interval 20ms --max-latency 5ms", set);
+    auto* s = command(
+        app, "set", "change how a protected guest is protected",
+        "  remus set web1 --interval 20ms --max-latency 5ms\n"
+        "  remus set web1 --bandwidth unlimited\n"
+        "Fixed while a guest is protected: compression, delta cache, output buffer, arbiter, bridges.",
+        set);
     s->add_option("GUEST", set.guest, "the guest")->required();
     add_guest_options(*s, set.options);
 

@@ -1,9 +1,16 @@
 #include "cli/arguments.hpp"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <regex>
 #include <set>
+
+#include "guard/options.hpp"
 
 namespace remus::cli {
 namespace {
@@ -77,29 +84,30 @@ TEST(Arguments, BadValuesAreExplained) {
     EXPECT_EQ(refused(words).status, exit_status(Errc::invalid));
 }
 
-TEST(Arguments, EveryCommandHasHelpWithExamples) {
-  for (const auto& words : std::vector<std::vector<const char*>>{{"protect"},
-                                                                 {"unprotect"},
-                                                                 {"set"},
-                                                                 {"status"},
-                                                                 {"top"},
-                                                                 {"events"},
-                                                                 {"failover"},
-                                                                 {"verify"},
-                                                                 {"doctor"},
-                                                                 {"host", "show"},
-                                                                 {"host", "list"},
-                                                                 {"host", "add"},
-                                                                 {"host", "remove"},
-                                                                 {"cert", "init"},
-                                                                 {"cert", "issue"},
-                                                                 {"cert", "show"}}) {
-    auto with_help = words;
-    with_help.push_back("--help");
-    const auto exit = refused(with_help);
-    EXPECT_EQ(exit.status, 0) << words.back();
-    EXPECT_THAT(exit.text, HasSubstr("Examples:")) << words.back();
+const std::vector<std::vector<const char*>> commands{{"protect"},        {"unprotect"},    {"set"},
+                                                     {"status"},         {"top"},          {"events"},
+                                                     {"failover"},       {"verify"},       {"doctor"},
+                                                     {"host", "show"},   {"host", "list"}, {"host", "add"},
+                                                     {"host", "remove"}, {"cert", "init"}, {"cert", "issue"},
+                                                     {"cert", "show"}};
+
+std::string help_of(std::vector<const char*> words) {
+  words.push_back("--help");
+  const auto exit = refused(words);
+  EXPECT_EQ(exit.status, 0) << words.front();
+  return exit.text;
+}
+
+TEST(Arguments, EveryCommandHasHelpWithExamplesAndItsExitStatus) {
+  auto all = commands;
+  all.push_back({"host"});
+  all.push_back({"cert"});
+  for (const auto& words : all) {
+    const auto help = help_of(words);
+    EXPECT_THAT(help, HasSubstr("Examples:\n  remus ")) << words.back();
+    EXPECT_THAT(help, HasSubstr("Exit status:")) << words.back();
   }
+  EXPECT_THAT(help_of({}), HasSubstr("20 not healthy"));
 }
 
 TEST(Arguments, TheOthers) {
@@ -120,6 +128,29 @@ TEST(Arguments, EachKindOfErrorHasAnExitStatusOfItsOwn) {
   EXPECT_EQ(seen.size(), static_cast<std::size_t>(Errc::internal) + 1);
   EXPECT_FALSE(seen.contains(0));
   EXPECT_FALSE(seen.contains(exit_not_healthy));
+}
+
+TEST(Help, TheManualNamesEveryCommandAndOption) {
+  std::ifstream in{std::filesystem::path{REMUS_SOURCE_DIR} / "docs/man/remus.1.md"};
+  const std::string manual{std::istreambuf_iterator<char>{in}, {}};
+  ASSERT_FALSE(manual.empty());
+  const std::regex option{"--[a-z][a-z-]+"};
+  for (const auto& words : commands) {
+    EXPECT_THAT(manual, HasSubstr(fmt::format("**{}**", fmt::join(words, " "))));
+    const auto help = help_of(words);
+    const auto end = help.find("Examples:");
+    for (std::sregex_iterator found{help.begin(), help.begin() + static_cast<std::ptrdiff_t>(end), option},
+         none;
+         found != none; ++found)
+      EXPECT_THAT(manual, HasSubstr("\\" + found->str())) << words.back() << " " << found->str();
+  }
+}
+
+TEST(Help, TheConfigurationsManualNamesEveryOptionOfAGuest) {
+  std::ifstream in{std::filesystem::path{REMUS_SOURCE_DIR} / "docs/man/remus.toml.5.md"};
+  const std::string manual{std::istreambuf_iterator<char>{in}, {}};
+  const auto options = guard::to_json(guard::GuestOptions{});
+  for (const auto& [name, value] : options.items()) EXPECT_THAT(manual, HasSubstr("**" + name + "**"));
 }
 
 }  // namespace

@@ -114,8 +114,9 @@ TEST_F(RunTest, ProtectSendsWhatWasSaidAndWaits) {
 TEST_F(RunTest, ProtectNamesTheArbiterOnceInItsWarning) {
   daemon_.answer(
       {200, json{{"name", "web1"},
-                 {"guard", {{"arbiter", {{"kind", "fail-stop"},
-                                         {"warning", guard::warning_of(guard::ArbiterKind::fail_stop)}}}}}}
+                 {"guard",
+                  {{"arbiter",
+                    {{"kind", "fail-stop"}, {"warning", guard::warning_of(guard::ArbiterKind::fail_stop)}}}}}}
                 .dump()});
   EXPECT_EQ(run(Protect{"web1", "hostB", "/x", {}, false, false}), 0);
   EXPECT_THAT(err_, HasSubstr("arbiter fail-stop: if every path"));
