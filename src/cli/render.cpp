@@ -68,10 +68,9 @@ void checkpoint_lines(Details& out, const json& guard) {
   out.line("checkpoints", fmt::format("{} in all, {:.1f} a second", count_at(epoch, "checkpoints_total"),
                                       real_at(epoch, "checkpoints_per_s")));
   if (known(pause, "last_us")) {
-    out.line("pause",
-             fmt::format("p50 {}, p99 {}, last {}, longest {}", human_at(pause, "p50_us", human_us),
-                         human_at(pause, "p99_us", human_us), human_at(pause, "last_us", human_us),
-                         human_at(pause, "max_us", human_us)));
+    out.line("pause", fmt::format("p50 {}, p99 {}, last {}, longest {}", human_at(pause, "p50_us", human_us),
+                                  human_at(pause, "p99_us", human_us), human_at(pause, "last_us", human_us),
+                                  human_at(pause, "max_us", human_us)));
     out.line("overhead", fmt::format("{} of the time paused", human_at(pause, "overhead", human_share)));
     out.line("dirty pages", fmt::format("{} in the last epoch, {} on average",
                                         human_at(traffic, "dirty_pages_last", human_count),
@@ -84,10 +83,10 @@ void checkpoint_lines(Details& out, const json& guard) {
   if (known(output, "held_packets")) {
     out.line("output held", fmt::format("{} packets, {}", count_at(output, "held_packets"),
                                         human_at(output, "held_bytes", human_bytes)));
-    out.line("output released", fmt::format("{} packets, {}; {} dropped",
-                                            human_at(output, "released_packets", human_count),
-                                            human_at(output, "released_bytes", human_bytes),
-                                            count_at(output, "dropped_packets")));
+    out.line(
+        "output released",
+        fmt::format("{} packets, {}; {} dropped", human_at(output, "released_packets", human_count),
+                    human_at(output, "released_bytes", human_bytes), count_at(output, "dropped_packets")));
   }
 }
 
@@ -108,9 +107,10 @@ void guard_lines(Details& out, const json& guest, const json& guard, const Style
                                   count_at(part(guard, "epoch"), "applied")));
   const auto& link = part(guard, "link");
   const auto address = text_at(link, "address");
-  out.line("link", fmt::format("{}{}{} for {}{}", text_at(link, "state"), address.empty() ? "" : " ", address,
-                               human_at(link, "since_ms", human_ms),
-                               known(link, "rtt_us") ? ", round trip " + human_at(link, "rtt_us", human_us) : ""));
+  out.line("link",
+           fmt::format("{}{}{} for {}{}", text_at(link, "state"), address.empty() ? "" : " ", address,
+                       human_at(link, "since_ms", human_ms),
+                       known(link, "rtt_us") ? ", round trip " + human_at(link, "rtt_us", human_us) : ""));
   out.line("arbiter", text_of_arbiter(part(guard, "arbiter"), style));
   if (const auto& failover = part(guard, "failover"); !failover.empty())
     out.line("failover",
@@ -149,9 +149,9 @@ std::string render_status(const json& guests, const Style& style) {
     const auto& epoch = part(guard, "epoch");
     const auto& pause = part(guard, "pause");
     table.add({text_at(guest, "name"), text_at(guest, "role"), text_at(guest, "peer"),
-               count_at(epoch, "committed"),
-               age_at(epoch, "age_of_last_commit_ms"), human_at(pause, "p50_us", human_us),
-               human_at(pause, "p99_us", human_us), painted_state(guest, style)});
+               count_at(epoch, "committed"), age_at(epoch, "age_of_last_commit_ms"),
+               human_at(pause, "p50_us", human_us), human_at(pause, "p99_us", human_us),
+               painted_state(guest, style)});
   }
   return table.text();
 }
@@ -289,14 +289,15 @@ std::string TopView::render(const json& host, const json& guests, std::size_t wi
     while (pauses.size() > history_max) pauses.pop_front();
     if (guest.value("protected", false)) ++safe;
     if (shown++ >= rows_max) continue;
-    table.add({name, text_at(guest, "role"), text_at(guest, "peer"), count_at(epoch, "committed"),
-               age_at(epoch, "age_of_last_commit_ms"),
-               known(epoch, "checkpoints_per_s") ? fmt::format("{:.1f}", real_at(epoch, "checkpoints_per_s")) : "-",
-               human_at(pause, "p50_us", human_us), human_at(pause, "p99_us", human_us),
-               human_at(traffic, "dirty_pages_avg", human_count), human_at(traffic, "raw_bytes", human_bytes),
-               human_at(traffic, "wire_bytes", human_bytes),
-               human_at(part(guard, "output"), "held_bytes", human_bytes), human_at(pause, "overhead", human_share),
-               sparkline({pauses.begin(), pauses.end()}, !style.colours()), painted_state(guest, style)});
+    table.add(
+        {name, text_at(guest, "role"), text_at(guest, "peer"), count_at(epoch, "committed"),
+         age_at(epoch, "age_of_last_commit_ms"),
+         known(epoch, "checkpoints_per_s") ? fmt::format("{:.1f}", real_at(epoch, "checkpoints_per_s")) : "-",
+         human_at(pause, "p50_us", human_us), human_at(pause, "p99_us", human_us),
+         human_at(traffic, "dirty_pages_avg", human_count), human_at(traffic, "raw_bytes", human_bytes),
+         human_at(traffic, "wire_bytes", human_bytes),
+         human_at(part(guard, "output"), "held_bytes", human_bytes), human_at(pause, "overhead", human_share),
+         sparkline({pauses.begin(), pauses.end()}, !style.colours()), painted_state(guest, style)});
   }
   pauses_ = std::move(kept);
   std::string out = fmt::format("remus {} on {}: {} guests, {} safe\n\n", text_at(host, "version"),

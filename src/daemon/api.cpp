@@ -137,11 +137,11 @@ void add_peers(Router& router, Host& host) {
               }));
 }
 
-void events(Host& host, const Routed& routed, const http::Responder& responder) {
+Task<void> events(Host& host, Routed routed, http::Responder responder) {
   const auto follow = flag(routed, "follow");
   const auto after = number(routed, "after");
-  if (!follow) return responder.fail(follow.error());
-  if (!after) return responder.fail(after.error());
+  if (!follow) co_return responder.fail(follow.error());
+  if (!after) co_return responder.fail(after.error());
   const auto guest = routed.request.query.find("guest");
   std::string name = guest == routed.request.query.end() ? std::string{} : guest->second;
   if (*follow)
@@ -175,7 +175,7 @@ Router admin_routes(Host& host) {
   router.json("GET", "/v1/doctor", [&host, pool](Routed) -> Task<Answer> {
     auto peers = co_await host.peer_states();
     auto checks = co_await examine_aside(*pool, host.config());
-    doctor::add_peers(checks, peers);
+    doctor::add_peers(checks, peers, host.guests());
     co_return doctor::to_json(checks);
   });
   router.raw("GET", "/v1/metrics", [&host](Routed, http::Responder responder) {
@@ -184,8 +184,10 @@ Router admin_routes(Host& host) {
     response.body = metrics_text(host.guests());
     responder.reply(std::move(response));
   });
-  router.raw("GET", "/v1/events",
-             [&host](Routed routed, http::Responder responder) { events(host, routed, responder); });
+  router.raw("GET", "/v1/events", [&host](Routed routed, http::Responder responder) {
+    auto task = events(host, std::move(routed), std::move(responder));
+    start(host.io(), std::move(task));
+  });
   add_guests(router, host);
   add_peers(router, host);
   return router;

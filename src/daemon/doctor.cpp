@@ -16,6 +16,9 @@ namespace {
 
 constexpr std::uint64_t mib = 1ULL << 20;
 constexpr std::int64_t clock_skew_max_s = 60;
+constexpr std::uint64_t memory_enough = 512 * mib;
+constexpr std::uint64_t image_enough = 1024 * mib;
+constexpr std::int64_t renewal_days = 30;
 
 Check ok(std::string name, std::string text) {
   return {std::move(name), Verdict::ok, std::move(text), {}};
@@ -36,6 +39,43 @@ Check judge_space(std::string name, const std::filesystem::path& path, const Res
   const auto text = fmt::format("{} MiB free in {}", *free / mib, path.string());
   if (*free >= enough) return ok(std::move(name), text);
   return warn(std::move(name), text, fmt::format("{}; have at least {}", what_for, format_size(enough)));
+}
+
+Check judge_host(const Config& config) {
+  const auto text = fmt::format("{}, remus {}", config.host, REMUS_VERSION);
+  if (config.host == "localhost")
+    return bad("host", text, "other hosts know this one by its name: set host.name in remus.toml");
+  return ok("host", text);
+}
+
+/// Memory of the guests protected to `peer` for which it holds no image yet.
+std::uint64_t still_to_come(const nlohmann::json& guests, const std::string& peer) {
+  std::uint64_t bytes = 0;
+  for (const auto& guest : guests)
+    if (text_at(guest, "role") == "primary" && text_at(guest, "peer") == peer &&
+        !guest.value("protected", false))
+      bytes += number_at(guest, "memory_bytes");
+  return bytes;
+}
+
+std::optional<Check> judge_room(const std::string& peer, const nlohmann::json& hello, std::uint64_t to_come) {
+  if (!hello.contains("image_free_bytes") || !hello.contains("memory_available_bytes")) return std::nullopt;
+  const auto image = number_at(hello, "image_free_bytes");
+  const auto memory = number_at(hello, "memory_available_bytes");
+  const auto name = fmt::format("room on {}", peer);
+  const auto text =
+      fmt::format("{} MiB of memory available, {} MiB free for images{}", memory / mib, image / mib,
+                  to_come == 0 ? "" : fmt::format("; {} MiB still to come", to_come / mib));
+  if (image < to_come)
+    return bad(name, text,
+               fmt::format("make room on {}: a standby takes as much as its guest's memory (mount -o "
+                           "remount,size=... the file system of paths.image)",
+                           peer));
+  if (image < image_enough || memory < std::max(memory_enough, to_come))
+    return warn(
+        name, text,
+        fmt::format("standbys keep their guest's memory there: add memory to {}, or move guests", peer));
+  return ok(name, text);
 }
 
 Check judge_ports(const Config& config, const Probes& probes, bool daemon_runs) {
@@ -151,12 +191,25 @@ Check judge_certificate(const Result<link::CertificateInfo>& certificate, const 
     return bad("certificate", fmt::format("expired {} days ago", -certificate->days_left), renewal);
   const auto text =
       fmt::format("valid for {} more days (until {})", certificate->days_left, certificate->not_after);
-  if (certificate->days_left < 30) return warn("certificate", text, renewal);
+  if (certificate->days_left < renewal_days) return warn("certificate", text, renewal);
   return ok("certificate", text);
+}
+
+Check judge_authority(const Result<link::CertificateInfo>& certificate) {
+  if (!certificate)
+    return bad("authority", certificate.error().what,
+               "copy ca.crt of the cluster's authority (remus cert init CA-DIR) to this host's paths.pki");
+  const auto renewal = "make a new one (remus cert init CA-DIR) and issue every host's certificate anew";
+  if (certificate->days_left < 0)
+    return bad("authority", fmt::format("expired {} days ago", -certificate->days_left), renewal);
+  const auto text =
+      fmt::format("valid for {} more days (until {})", certificate->days_left, certificate->not_after);
+  return certificate->days_left < renewal_days ? warn("authority", text, renewal) : ok("authority", text);
 }
 
 std::vector<Check> examine(const Config& config, const Probes& probes, bool daemon_runs) {
   std::vector<Check> out;
+  out.push_back(judge_host(config));
   out.push_back(judge_kernel(probes.kernel_release()));
 
   const auto kvm = probes.kvm();
@@ -168,17 +221,18 @@ std::vector<Check> examine(const Config& config, const Probes& probes, bool daem
                                : kvm.error().fix));
   out.push_back(judge_qemu(probes.qemu_version(), kvm.has_value()));
   out.push_back(judge_certificate(probes.certificate(config.dirs.pki / "host.crt"), config.host));
+  out.push_back(judge_authority(probes.certificate(config.dirs.pki / "ca.crt")));
   const auto identity = probes.identity(config.dirs.pki);
   out.push_back(identity ? ok("identity",
                               fmt::format("keys and authority in {} fit together", config.dirs.pki.string()))
                          : bad("identity", identity.error()));
   out.push_back(judge_ports(config, probes, daemon_runs));
   out.push_back(judge_space("image-space", config.dirs.image, probes.free_bytes(config.dirs.image),
-                            1024 * mib, "a standby's image takes as much as its guest's memory"));
+                            image_enough, "a standby's image takes as much as its guest's memory"));
   out.push_back(judge_space("state-space", config.dirs.state, probes.free_bytes(config.dirs.state), 16 * mib,
                             "protecting a guest must be recorded on disk"));
   const auto available = probes.memory_available();
-  out.push_back(available >= 512 * mib
+  out.push_back(available >= memory_enough
                     ? ok("memory", fmt::format("{} MiB available", available / mib))
                     : warn("memory", fmt::format("{} MiB available", available / mib),
                            "standbys keep their guest's memory here: add memory or move guests"));
@@ -204,7 +258,7 @@ std::vector<Check> examine(const Config& config, const Probes& probes, bool daem
   return out;
 }
 
-void add_peers(std::vector<Check>& checks, const nlohmann::json& peers) {
+void add_peers(std::vector<Check>& checks, const nlohmann::json& peers, const nlohmann::json& guests) {
   if (peers.empty())
     checks.push_back(warn("peers", "no other host is known", "add one: remus host add NAME ADDRESS"));
   for (const auto& peer : peers) {
@@ -226,7 +280,9 @@ void add_peers(std::vector<Check>& checks, const nlohmann::json& peers) {
       checks.push_back(
           warn(check, fmt::format("its clock differs by {} s", std::abs(skew)), "synchronize the clocks"));
     else
-      checks.push_back(ok(check, fmt::format("answers on {}", text_at(peer, "address"))));
+      checks.push_back(ok(check, fmt::format("answers on {}; its clock differs by {} s",
+                                             text_at(peer, "address"), std::abs(skew))));
+    if (auto room = judge_room(name, hello, still_to_come(guests, name))) checks.push_back(std::move(*room));
   }
 }
 

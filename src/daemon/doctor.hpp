@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -47,8 +48,11 @@ struct Probes {
 
 /// `daemon_runs`: the ports are expected to be taken, by us.
 [[nodiscard]] std::vector<Check> examine(const Config& config, const Probes& probes, bool daemon_runs);
-/// Adds a check for each peer, from what Host::peer_states() says.
-void add_peers(std::vector<Check>& checks, const nlohmann::json& peers);
+/// Adds what there is to say of each peer, from what Host::peer_states() and Host::guests() say: does it
+/// answer, in which version, is its clock ours, and has it room for the standbys of the guests protected to
+/// it.
+void add_peers(std::vector<Check>& checks, const nlohmann::json& peers,
+               const nlohmann::json& guests = nlohmann::json::array());
 
 /// {"healthy": false, "checks": [{"name", "verdict", "text", "fix"}, ...]}
 [[nodiscard]] nlohmann::json to_json(const std::vector<Check>& checks);
@@ -58,5 +62,13 @@ void add_peers(std::vector<Check>& checks, const nlohmann::json& peers);
 [[nodiscard]] Check judge_qemu(const Result<std::string>& version_line, bool kvm_usable);
 [[nodiscard]] Check judge_certificate(const Result<link::CertificateInfo>& certificate,
                                       const std::string& host);
+[[nodiscard]] Check judge_authority(const Result<link::CertificateInfo>& certificate);
+
+/// Room for standbys on this host, as it is told to peers (GET /v1/peer/hello).
+struct Room {
+  std::uint64_t memory_bytes{};  ///< available
+  std::uint64_t image_bytes{};   ///< free in the directory of images
+};
+[[nodiscard]] std::optional<Room> room_for_standbys(const std::filesystem::path& image);
 
 }  // namespace remus::daemon::doctor

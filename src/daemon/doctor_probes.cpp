@@ -141,6 +141,12 @@ bool clock_synchronized() {
 
 }  // namespace
 
+std::optional<Room> room_for_standbys(const std::filesystem::path& image) {
+  const auto free = free_bytes(image);
+  if (!free) return std::nullopt;
+  return Room{memory_available(), *free};
+}
+
 Probes real_probes() {
   Probes probes;
   probes.kernel_release = kernel_release;

@@ -33,6 +33,7 @@ json view_of(const Guest& guest) {
   const auto words = words_for(facts);
   const auto& r = guest.registration;
   const bool heard = facts.status.has_value();
+  const auto memory = number_at(r.description, "memory_bytes");
   return {{"name", r.guest},
           {"role", to_string(r.role)},
           {"peer", r.peer},
@@ -40,6 +41,7 @@ json view_of(const Guest& guest) {
           {"protected", words.is_protected},
           {"text", words.text},
           {"generation", r.generation},
+          {"memory_bytes", memory != 0 ? json(memory) : json{}},
           {"qmp", r.qmp},
           {"doing", *guest.doing},
           {"last_error", guest.last_error ? guard::to_json(*guest.last_error)["error"] : json{}},

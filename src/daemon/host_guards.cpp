@@ -170,7 +170,8 @@ Task<Result<nlohmann::json>> Host::ask_until_ready(GuestPtr guest, std::string t
     if (!answer && answer.error().kind != Errc::closed && answer.error().kind != Errc::unreachable)
       co_return answer;
     // "unreachable" may also be the guard's own verdict, on the guest's monitor.
-    if (const auto status = guard->status(); status && status->phase == guard::Phase::refused && status->last_error)
+    if (const auto status = guard->status();
+        status && status->phase == guard::Phase::refused && status->last_error)
       co_return std::unexpected(*status->last_error);
     const bool starting = !answer || (answer->is_object() && answer->contains("phase"));
     if (!starting) co_return answer;

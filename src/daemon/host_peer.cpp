@@ -4,6 +4,7 @@
 #include <ctime>
 #include <utility>
 
+#include "daemon/doctor.hpp"
 #include "daemon/host.hpp"
 #include "daemon/json_fields.hpp"
 
@@ -55,11 +56,16 @@ Result<PrepareRequest> read(const json& body) {
 }  // namespace
 
 json Host::hello() const {
-  return {{"host", config_.host},
-          {"version", REMUS_VERSION},
-          {"peer_api", peer_api_version},
-          {"time", guard::utc_now()},
-          {"time_s", static_cast<std::int64_t>(std::time(nullptr))}};
+  json out{{"host", config_.host},
+           {"version", REMUS_VERSION},
+           {"peer_api", peer_api_version},
+           {"time", guard::utc_now()},
+           {"time_s", static_cast<std::int64_t>(std::time(nullptr))}};
+  if (const auto room = doctor::room_for_standbys(config_.dirs.image)) {
+    out["memory_available_bytes"] = room->memory_bytes;
+    out["image_free_bytes"] = room->image_bytes;
+  }
+  return out;
 }
 
 /// May be asked again and again (a lost answer, a primary that looks for its standby): the standby that is
