@@ -1,4 +1,8 @@
 // A directory of the test's own, removed with all in it.
+//
+// In memory where that can be had: what is recorded is synchronized to its disk, and on a busy machine a test
+// would do little but wait for that. The calls are the same; what a full or failing disk does has tests with
+// disks of their own.
 #pragma once
 
 #include <cstdlib>
@@ -12,9 +16,13 @@ namespace remus::test {
 class TempDir final {
  public:
   TempDir() {
-    std::string pattern = "/tmp/remus-test-XXXXXX";
-    if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error{"mkdtemp"};
-    path_ = pattern;
+    for (const char* place : {"/dev/shm", "/tmp"}) {
+      std::string pattern = std::string{place} + "/remus-test-XXXXXX";
+      if (::mkdtemp(pattern.data()) == nullptr) continue;
+      path_ = pattern;
+      return;
+    }
+    throw std::runtime_error{"mkdtemp"};
   }
   TempDir(const TempDir&) = delete;
   TempDir& operator=(const TempDir&) = delete;
