@@ -96,6 +96,8 @@ struct Connector::Impl final : std::enable_shared_from_this<Connector::Impl> {
   bool running{false};
   std::size_t next_address{0};
   std::chrono::milliseconds backoff{0};
+  std::optional<std::chrono::steady_clock::time_point> connected_at{};
+  std::uint32_t connected_in_a_row{0};  ///< connections that lasted less than backoff_max, the first not counted
   std::optional<Error> round_error{};
   std::shared_ptr<Dial> dial{};
   std::shared_ptr<Connection::Impl> connection{};
@@ -103,6 +105,13 @@ struct Connector::Impl final : std::enable_shared_from_this<Connector::Impl> {
   void start() {
     stop();
     running = true;
+    // A peer that takes us in only to turn us away is not asked in a loop.
+    const bool brief = connected_at && std::chrono::steady_clock::now() - *connected_at < options.backoff_max;
+    if (brief && connected_in_a_row++ > 0) {
+      wait();
+      return;
+    }
+    if (!brief) connected_in_a_row = 0;
     backoff = options.backoff_min;
     begin_round();
   }
@@ -162,14 +171,20 @@ struct Connector::Impl final : std::enable_shared_from_this<Connector::Impl> {
     try_next();
   }
 
-  void end_round() {
+  /// Begins the next round a while later; returns how long.
+  std::chrono::milliseconds wait() {
     // ±25 %: guests that lost the same host do not come back in step.
     std::uniform_int_distribution<std::int64_t> spread{backoff.count() * 3 / 4, backoff.count() * 5 / 4};
-    const std::chrono::milliseconds wait{spread(random)};
+    const std::chrono::milliseconds pause{spread(random)};
     backoff = std::min(backoff * 2, options.backoff_max);
-    arm(wait, [](Impl& self) { self.begin_round(); });
+    arm(pause, [](Impl& self) { self.begin_round(); });
+    return pause;
+  }
+
+  void end_round() {
+    const auto pause = wait();
     const auto kept = handlers;
-    if (kept->on_failed) kept->on_failed(*round_error, wait);
+    if (kept->on_failed) kept->on_failed(*round_error, pause);
   }
 
   void say_hello(Dialed dialed) {
@@ -205,6 +220,7 @@ struct Connector::Impl final : std::enable_shared_from_this<Connector::Impl> {
     }
     disarm();
     running = false;
+    connected_at = std::chrono::steady_clock::now();
     connection->pause_delivery();
     connection->set_peer_window(welcome->receive_window_bytes);
     auto established = std::make_unique<Connection>(std::exchange(connection, nullptr));

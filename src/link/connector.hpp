@@ -62,7 +62,8 @@ class Connector final {
   Connector& operator=(const Connector&) = delete;
   ~Connector();  ///< stops
 
-  /// Begins (again, after a connection was lost) with the first address and the shortest wait.
+  /// Begins (again, after a connection was lost) with the first address, at once; after connections that did not
+  /// last, with a wait that grows.
   void start();
   /// No handler is called any more until start().
   void stop();

@@ -355,6 +355,21 @@ TEST_F(Handshake, APrimaryComesBackWhenTheBackupDoes) {
   EXPECT_TRUE(run_until([this] { return primary && backup; }));
 }
 
+TEST_F(Handshake, APeerThatTurnsUsAwayAgainAndAgainIsNotAskedInALoop) {
+  connector_options.backoff_min = 100ms;
+  connector_options.backoff_max = 10s;
+  establish();
+  const auto began = std::chrono::steady_clock::now();
+  for (int i = 0; i < 3; ++i) {
+    primary.reset();
+    backup.reset();
+    connector->start();
+    ASSERT_TRUE(run_until([this] { return primary && backup; }));
+  }
+  // At once after the first loss; then at least 75 and 150 ms (a timer may be late, never early).
+  EXPECT_GE(std::chrono::steady_clock::now() - began, 225ms);
+}
+
 TEST_F(Handshake, StoppingEndsTheAttempts) {
   connector_options.addresses = {{"127.0.0.1", 1}};
   connect();
