@@ -8,6 +8,12 @@ SILENT_MS = 100  # more than this without a record is worth showing as a gap
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
+def or_dash(part: dict, key: str):
+    """A number this side may not know."""
+    value = part.get(key)
+    return '-' if value is None else value
+
+
 def size(count: float | None) -> str:
     if count is None:
         return "-"
@@ -39,19 +45,19 @@ def guard_lines(screen: Screen, status: dict) -> list[str]:
     epoch, pause, traffic, output = (guard.get(key) or {} for key in ("epoch", "pause", "traffic", "output"))
     label = screen.dim
     ratio = traffic.get("ratio")
-    held = f"{output.get('held_packets', 0)} packets, {size(output.get('held_bytes'))}"
+    held = f"{or_dash(output, 'held_packets')} packets, {size(output.get('held_bytes'))}"
     return [
         f"{label('state        ')} {state(screen, status.get('state', '?'))}, generation {guard.get('generation', '-')}",
-        f"{label('epoch        ')} {epoch.get('committed', '-')} committed, "
+        f"{label('epoch        ')} {or_dash(epoch, 'committed')} committed, "
         f"{number(epoch.get('checkpoints_per_s'), 'checkpoints/s', 1)}, "
         f"last commit {_age(epoch.get('age_of_last_commit_ms'))}",
         f"{label('guest pause  ')} p50 {milli(pause.get('p50_us'))}, p99 {milli(pause.get('p99_us'))}, "
         f"overhead {_percent(pause.get('overhead'))} of the time",
-        f"{label('dirty pages  ')} {traffic.get('dirty_pages_last', '-')} in the last epoch, "
+        f"{label('dirty pages  ')} {or_dash(traffic, 'dirty_pages_last')} in the last epoch, "
         f"{number(traffic.get('dirty_pages_avg'), 'on average')}",
         f"{label('traffic      ')} {size(traffic.get('raw_bytes'))} dirty, {size(traffic.get('wire_bytes'))} sent "
         f"({_percent(ratio)})",
-        f"{label('output held  ')} {held}; {output.get('released_packets', '-')} packets released",
+        f"{label('output held  ')} {held}; {or_dash(output, 'released_packets')} packets released",
     ]
 
 
@@ -67,10 +73,10 @@ def guard_short(status: dict) -> str:
     guard = status.get("guard") or {}
     epoch, pause, traffic, output = (guard.get(key) or {} for key in ("epoch", "pause", "traffic", "output"))
     return (
-        f"{status.get('state', '?')}: epoch {epoch.get('committed', '-')}, "
+        f"{status.get('state', '?')}: epoch {or_dash(epoch, 'committed')}, "
         f"{number(epoch.get('checkpoints_per_s'), 'checkpoints/s')}, commit {_age(epoch.get('age_of_last_commit_ms'))}, "
         f"pause p50 {milli(pause.get('p50_us'))} p99 {milli(pause.get('p99_us'))}, "
-        f"overhead {_percent(pause.get('overhead'))}, {traffic.get('dirty_pages_last', '-')} dirty pages, "
+        f"overhead {_percent(pause.get('overhead'))}, {or_dash(traffic, 'dirty_pages_last')} dirty pages, "
         f"{size(traffic.get('raw_bytes'))} -> {size(traffic.get('wire_bytes'))}, held {size(output.get('held_bytes'))}"
     )
 
