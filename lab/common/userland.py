@@ -13,17 +13,23 @@ SHELL_PORT = 7001
 class Userland:
     """The guest's side of guest/shell, guest/start and guest/stop."""
 
+    SHELL_S = 15.0  # how long a script may take unless told otherwise
+
     def __init__(self, name: str, address: str, client: NetNs) -> None:
         self._guest_name = name
         self._address = address
         self._client = client
 
-    def shell(self, script: str, *, timeout: float = 15, check: bool = True) -> str:
+    def shell(self, script: str, *, timeout: float | None = None, check: bool = True) -> str:
         """Runs a shell script inside the guest and returns its output."""
+        timeout = timeout or self.SHELL_S
         with connect_in(self._client.path, (self._address, SHELL_PORT), timeout) as connection:
             encoded = script.encode()
-            connection.sendall(b"%d\n" % len(encoded) + encoded)
-            output = _read_all(connection, timeout).decode(errors="replace")
+            try:
+                connection.sendall(b"%d\n" % len(encoded) + encoded)
+                output = _read_all(connection, timeout).decode(errors="replace")
+            except OSError as error:
+                raise LabError(f"guest {self._guest_name} broke off `{script}`: {error}") from error
         body, _, status = output.rstrip("\n").rpartition("\n")
         if not status.startswith("exit "):
             raise LabError(f"guest {self._guest_name} gave no answer to `{script}`: {output[-300:]!r}")

@@ -95,6 +95,8 @@ class GuestSpec:
 class Guest(Userland):
     """A guest that was started on `host` and is reached over the LAN from the client's namespace, wherever it runs now."""
 
+    SHELL_S = 60.0  # an emulated host on a busy machine takes its time
+
     def __init__(self, spec: GuestSpec, host: Host, client: NetNs) -> None:
         super().__init__(spec.name, spec.address, client)
         self.spec = spec
@@ -122,7 +124,7 @@ class Guest(Userland):
         """Waits until it answers over the network, its programs started; returns the seconds since `xl create` began."""
         while True:
             try:
-                self.shell("test -e /run/booted", timeout=3)
+                self.shell("test -e /run/booted", timeout=10)
             except LabError as error:
                 if time.monotonic() - self._created > within:
                     state = self.first_host.domains().get(self.spec.name)
