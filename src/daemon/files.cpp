@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/fd.hpp"
+#include "base/json.hpp"
 
 namespace remus::daemon {
 namespace {
@@ -74,8 +75,8 @@ Result<nlohmann::json> read_json(const std::filesystem::path& path) {
   std::ostringstream content;
   content << in.rdbuf();
   const std::string text = std::move(content).str();
-  auto value = text.size() <= json_bytes_max ? nlohmann::json::parse(text, nullptr, false)
-                                             : nlohmann::json(nlohmann::json::value_t::discarded);
+  auto value =
+      text.size() <= json_bytes_max ? parse_json(text) : nlohmann::json(nlohmann::json::value_t::discarded);
   if (value.is_discarded()) return fail(Errc::corrupt, fmt::format("'{}' is not JSON", path.string()));
   return value;
 }

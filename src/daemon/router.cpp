@@ -6,6 +6,8 @@
 #include <exception>
 #include <utility>
 
+#include "base/json.hpp"
+
 namespace remus::daemon {
 namespace {
 
@@ -72,7 +74,7 @@ void Router::handle(boost::asio::io_context& io, http::Request request, http::Re
       continue;
     }
     if (!routed.request.body.empty()) {
-      routed.body = nlohmann::json::parse(routed.request.body, nullptr, false);
+      routed.body = parse_json(routed.request.body);
       if (!routed.body.is_object())
         return responder.fail(Error{Errc::invalid, "the request's body is not a JSON object", {}});
     }

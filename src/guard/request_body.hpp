@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.hpp"
+#include "base/json.hpp"
 #include "http/types.hpp"
 
 namespace remus::guard {
@@ -11,7 +12,7 @@ namespace remus::guard {
 /// An empty body is an empty object. Errors: invalid.
 [[nodiscard]] inline Result<nlohmann::json> body_of(const http::Request& request) {
   if (request.body.empty()) return nlohmann::json::object();
-  auto json = nlohmann::json::parse(request.body, nullptr, false);
+  auto json = parse_json(request.body);
   if (!json.is_object()) return fail(Errc::invalid, "the request's body is not a JSON object");
   return json;
 }

@@ -10,6 +10,8 @@
 #include <sstream>
 #include <utility>
 
+#include "base/json.hpp"
+
 namespace remus::guard {
 namespace {
 
@@ -256,7 +258,7 @@ Result<GuardSpec> load_spec(const std::filesystem::path& file) {
   const std::string text = std::move(content).str();
   if (text.size() > spec_bytes_max)
     return fail(Errc::invalid, fmt::format("'{}' is larger than any spec", file.string()));
-  const auto value = nlohmann::json::parse(text, nullptr, false);
+  const auto value = parse_json(text);
   if (value.is_discarded()) return fail(Errc::invalid, fmt::format("'{}' is not JSON", file.string()));
   auto spec = spec_from_json(value);
   if (!spec) return std::unexpected(spec.error().in(file.string()));

@@ -4,6 +4,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/json.hpp"
+
 namespace remus::http {
 namespace {
 
@@ -123,7 +125,7 @@ Response error_response(const Error& error) {
 }
 
 Error error_of(const Response& response) {
-  const auto json = nlohmann::json::parse(response.body, nullptr, false);
+  const auto json = parse_json(response.body);
   if (json.is_object() && json.contains("error") && json["error"].is_object()) {
     const auto& error = json["error"];
     const auto text = [&error](const char* key) {

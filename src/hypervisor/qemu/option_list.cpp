@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/json.hpp"
+
 namespace remus::hypervisor::qemu {
 
 namespace {
@@ -39,7 +41,7 @@ std::string scalar(const nlohmann::json& value) {
 OptionList OptionList::parse(std::string_view text, std::string_view implied_key) {
   OptionList out;
   if (!text.empty() && text.front() == '{') {
-    out.json_ = nlohmann::json::parse(text, nullptr, false);
+    out.json_ = parse_json(text);
     if (out.json_.is_object()) return out;
     out.json_ = nullptr;
   }

@@ -20,6 +20,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/json.hpp"
+
 namespace remus::hypervisor::qemu {
 
 namespace {
@@ -35,17 +37,9 @@ int remaining_ms(Clock::time_point deadline) {
   return left <= 0 ? 0 : static_cast<int>(std::min<std::int64_t>(left + 1, 60'000));
 }
 
-/// QMP never nests deep; a hostile peer might, to exhaust our stack when the value is destroyed.
-constexpr int depth_max = 64;
-
 std::optional<json> parse_line(std::string_view line) {
-  bool too_deep = false;
-  const json::parser_callback_t guard = [&](int depth, json::parse_event_t, json&) {
-    if (depth > depth_max) too_deep = true;
-    return !too_deep;
-  };
-  json value = json::parse(line.begin(), line.end(), guard, false);
-  if (too_deep || value.is_discarded() || !value.is_object()) return std::nullopt;
+  json value = parse_json(line);
+  if (!value.is_object()) return std::nullopt;
   return value;
 }
 

@@ -1,0 +1,17 @@
+#include "base/json.hpp"
+
+namespace remus {
+
+nlohmann::json parse_json(std::string_view text) {
+  using nlohmann::json;
+  bool too_deep = false;
+  const json::parser_callback_t watch = [&](int depth, json::parse_event_t, json&) {
+    if (depth > json_depth_max) too_deep = true;
+    return !too_deep;
+  };
+  json value = json::parse(text.begin(), text.end(), watch, false);
+  if (too_deep) return json(json::value_t::discarded);
+  return value;
+}
+
+}  // namespace remus
