@@ -16,12 +16,14 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <memory>
 
 #include "base/fd.hpp"
 #include "daemon/api.hpp"
 #include "daemon/config.hpp"
 #include "daemon/host.hpp"
 #include "http/server.hpp"
+#include "link/rejection_log.hpp"
 
 namespace {
 
@@ -99,9 +101,15 @@ Status serve(Config config) {
   http::Server admin_server{io, [&](http::Request request, http::Responder responder) {
                               admin.handle(io, std::move(request), std::move(responder));
                             }};
-  http::Server peer_server{io, [&](http::Request request, http::Responder responder) {
+  const auto log_rejected = [log = std::make_shared<link::RejectionLog>()](const std::string& who,
+                                                                           const Error& why) {
+    if (const auto line = log->note(who, why, std::chrono::steady_clock::now())) spdlog::warn("{}", *line);
+  };
+  http::Server peer_server{io,
+                           [&](http::Request request, http::Responder responder) {
                              peer.handle(io, std::move(request), std::move(responder));
-                           }};
+                           },
+                           {.on_rejected = log_rejected}};
   if (auto status = admin_server.listen_unix(host.config().admin_socket(), 0660, *group); !status)
     return status;
   start(io, serve_peers(host, peer_server));

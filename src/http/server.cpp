@@ -6,6 +6,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
@@ -13,7 +14,6 @@
 #include <boost/asio/write.hpp>
 #include <cerrno>
 #include <list>
-#include <set>
 #include <utility>
 #include <vector>
 
@@ -97,7 +97,7 @@ struct Server::Impl final : std::enable_shared_from_this<Server::Impl> {
   SessionEnvironment environment;
   std::list<UnixListener> unix_listeners{};
   std::list<TlsListener> tls_listeners{};
-  std::set<std::shared_ptr<Session>> sessions{};
+  std::list<std::shared_ptr<Session>> sessions{};  ///< the oldest first
   bool stopped{false};
 
   template <typename Listener>
@@ -131,10 +131,9 @@ struct Server::Impl final : std::enable_shared_from_this<Server::Impl> {
 
   void greet(TlsListener& listener, tcp::socket socket) {
     auto context = listener.pki->context();
-    if (full() || !context) {
-      ++environment.stats->rejected;
-      return;
-    }
+    if (!context) return turned_away(link::remote_text(socket), context.error());
+    if (full() && !make_room())
+      return turned_away(link::remote_text(socket), {Errc::exhausted, "too many connections", ""});
     link::tune_socket(socket, environment.options.write_timeout);
     PeerIdentity peer;
     peer.kind = PeerIdentity::Kind::tls;
@@ -142,6 +141,19 @@ struct Server::Impl final : std::enable_shared_from_this<Server::Impl> {
     auto stream = std::make_unique<link::TlsStream>(std::move(socket), **context);
     auto check = link::install_peer_check(*stream, listener.pki, {});
     begin(std::make_shared<Session>(AnyStream{std::move(stream)}, std::move(check), peer, environment));
+  }
+
+  /// Enrolled hosts are not kept out by strangers who connect and say nothing: the one that has been at it
+  /// for longest goes.
+  bool make_room() {
+    const Error why{Errc::exhausted, "too many connections that say nothing: the oldest is closed", ""};
+    return std::ranges::any_of(sessions,
+                               [&why](const auto& session) { return session->give_up_handshake(why); });
+  }
+
+  void turned_away(const std::string& remote, const Error& why) {
+    ++environment.stats->rejected;
+    if (environment.options.on_rejected) environment.options.on_rejected(remote, why);
   }
 
   /// A local caller is told why; what does not fit the socket's buffer at once is left out.
@@ -159,9 +171,9 @@ struct Server::Impl final : std::enable_shared_from_this<Server::Impl> {
   }
 
   void begin(const std::shared_ptr<Session>& session) {
-    sessions.insert(session);
+    sessions.push_back(session);
     session->start([weak = weak_from_this(), raw = std::weak_ptr{session}] {
-      if (const auto self = weak.lock()) self->sessions.erase(raw.lock());
+      if (const auto self = weak.lock()) self->sessions.remove(raw.lock());
     });
   }
 

@@ -3,7 +3,8 @@
 // Each request is handed to one handler with a Responder; the answer may be given at once or later, from any
 // thread. Streams (events, top) are answers that go on: each write() is one chunk.
 //
-// Bounds: connections_max at a time (further ones are told 503 and closed), headers 16 KiB, body 1 MiB (413),
+// Bounds: connections_max at a time (further ones are told 503 and closed; a TLS peer that has not shown its
+// certificate yet makes room for a new one), headers 16 KiB, body 1 MiB (413),
 // idle_timeout for a request to come whole and for the next one after it, write_timeout for an answer to be
 // taken, stream_queue_bytes per stream (a reader that is slower loses the stream, not the server its memory).
 #pragma once
@@ -66,6 +67,8 @@ struct ServerOptions {
   std::chrono::milliseconds handshake_timeout{5'000};
   std::chrono::milliseconds write_timeout{10'000};
   std::size_t stream_queue_bytes{1U << 20};
+  /// Called when somebody is turned away: failed handshake, malformed request, too many connections.
+  std::function<void(const std::string& remote, const Error& why)> on_rejected{};
 };
 
 struct ServerStats {

@@ -14,6 +14,8 @@
 #include <string_view>
 #include <utility>
 
+#include "link/tls_stream.hpp"
+
 namespace remus::http {
 namespace {
 
@@ -90,19 +92,44 @@ void Session::disarm() {
   timer_.cancel();
 }
 
+void Session::rejected(const Error& why) {
+  ++environment_.stats->rejected;
+  const std::string from =
+      peer_.kind == PeerIdentity::Kind::tls ? peer_.address : fmt::format("process {}", peer_.pid);
+  if (environment_.options.on_rejected) environment_.options.on_rejected(from, why);
+}
+
+bool Session::give_up_handshake(const Error& why) {
+  if (!check_ || greeted_ || closed_) return false;
+  rejected(why);
+  close();
+  return true;
+}
+
 void Session::handshake() {
-  arm(environment_.options.handshake_timeout);
-  stream_.tls()->async_handshake(asio::ssl::stream_base::server,
-                                 [self = shared_from_this()](ErrorCode error) {
-                                   if (self->closed_ || error || !self->check_->peer) {
-                                     ++self->environment_.stats->rejected;
-                                     self->close();
-                                     return;
-                                   }
-                                   self->peer_.host = self->check_->peer->host;
-                                   self->peer_.fingerprint_sha256 = self->check_->peer->fingerprint_sha256;
-                                   self->read_request();
-                                 });
+  timer_.expires_after(environment_.options.handshake_timeout);
+  timer_.async_wait([weak = weak_from_this(), number = ++wait_number_](ErrorCode cancelled) {
+    const auto self = weak.lock();
+    if (cancelled || !self || self->wait_number_ != number) return;
+    static_cast<void>(
+        self->give_up_handshake({Errc::timeout,
+                                 fmt::format("it did not finish the handshake within {} ms",
+                                             self->environment_.options.handshake_timeout.count()),
+                                 ""}));
+  });
+  stream_.tls()->async_handshake(
+      asio::ssl::stream_base::server, [self = shared_from_this()](ErrorCode error) {
+        if (self->closed_) return;
+        if (error || !self->check_->peer) {
+          self->rejected(link::explain_tls(error, self->check_.get(), self->peer_.address));
+          self->close();
+          return;
+        }
+        self->greeted_ = true;
+        self->peer_.host = self->check_->peer->host;
+        self->peer_.fingerprint_sha256 = self->check_->peer->fingerprint_sha256;
+        self->read_request();
+      });
 }
 
 void Session::read_request() {
@@ -123,7 +150,7 @@ void Session::on_request(ErrorCode error) {
     head_ = false;
     version_ = 11;
     if (auto response = response_to(error)) {
-      ++environment_.stats->rejected;
+      rejected(error_of(*response));
       send(std::move(*response));
     } else {
       drain();
@@ -137,7 +164,7 @@ void Session::on_request(ErrorCode error) {
   version_ = message.version();
   auto target = parse_target(std::string_view{message.target().data(), message.target().size()});
   if (!target) {
-    ++environment_.stats->rejected;
+    rejected(target.error());
     send(error_response(target.error()));
     return;
   }

@@ -42,6 +42,8 @@ class Session final : public std::enable_shared_from_this<Session> {
   /// Serves until the connection ends; then calls `ended` once, later.
   void start(std::function<void()> ended);
   void close();
+  /// Closes it with this reason, if its peer has not shown who it is.
+  bool give_up_handshake(const Error& why);
 
  private:
   using ErrorCode = boost::system::error_code;
@@ -49,6 +51,7 @@ class Session final : public std::enable_shared_from_this<Session> {
   using EmptyBody = boost::beast::http::empty_body;
 
   void handshake();
+  void rejected(const Error& why);
   void read_request();
   void on_request(ErrorCode error);
   void hand_over(Request request);
@@ -87,6 +90,7 @@ class Session final : public std::enable_shared_from_this<Session> {
   bool streaming_{false};
   bool writing_{false};
   bool closed_{false};
+  bool greeted_{false};  ///< we know who it is
 };
 
 }  // namespace remus::http
