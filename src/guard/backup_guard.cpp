@@ -51,9 +51,6 @@ BackupGuard::~BackupGuard() {
 // --- life ---
 
 Status BackupGuard::start() {
-  auto pki = link::Pki::open(spec_.dirs.pki);
-  if (!pki) return std::unexpected(pki.error());
-  pki_ = std::move(*pki);
   auto file = StateFile::open(state_file(spec_.dirs.state, spec_.guest));
   if (!file) return std::unexpected(file.error());
   state_file_ = std::move(*file);
@@ -62,6 +59,12 @@ Status BackupGuard::start() {
   if (auto listening = control_->listen_unix(control_socket(spec_.dirs.run, spec_.guest, Side::backup), 0600); !listening)
     return listening;
 
+  auto pki = link::Pki::open(spec_.dirs.pki);
+  if (!pki) {
+    refuse_service(pki.error());
+    return {};
+  }
+  pki_ = std::move(*pki);
   if (spec_.description) description_ = *spec_.description;
   auto standby = make_standby(spec_);
   if (!standby) {
@@ -72,10 +75,17 @@ Status BackupGuard::start() {
     refuse_service(room.error());
     return {};
   }
-  if (const Status heard = listen(); !heard) {
-    refuse_service(heard.error());
-    return {};
-  }
+  // What this host lacks is to be known before the primary's guest is touched, so the standby is not built on
+  // demand.
+  replica_ = std::make_unique<Replica>(io_, std::move(*standby), replica_events());
+  replica_->build(description_);
+  return {};
+}
+
+void BackupGuard::built(const Status& done) {
+  if (ending_) return;
+  if (!done) return refuse_service(done.error());
+  if (const Status heard = listen(); !heard) return refuse_service(heard.error());
 
   const StateRecord before = state_file_->record();
   const auto post = [this](auto job) { boost::asio::post(io_, std::move(job)); };
@@ -87,12 +97,11 @@ Status BackupGuard::start() {
     arbiter_ = std::make_unique<arbiter::FailStop>(post);
   }
   static_cast<void>(record({.generation = std::max(before.generation, spec_.generation), .role = HostRole::backup}));
-  engine_ = std::make_unique<engine::Backup>(
-      engine::Backup::Setup{.config = spec_.options.engine,
-                            .generation = state_file_->record().generation,
-                            .arbiter_exclusive = arbiter_->exclusive()},
-      engine_now());
-  replica_ = std::make_unique<Replica>(io_, std::move(*standby), replica_events());
+  engine_ =
+      std::make_unique<engine::Backup>(engine::Backup::Setup{.config = spec_.options.engine,
+                                                             .generation = state_file_->record().generation,
+                                                             .arbiter_exclusive = arbiter_->exclusive()},
+                                       engine_now());
   peer_host_ = std::make_unique<HostWatch>(io_, spec_, pki_);
   peer_host_->start(report_interval, [this](const engine::HostReport& report) {
     if (ending_ || !engine_) return;
@@ -103,7 +112,6 @@ Status BackupGuard::start() {
   phase_ = Phase::running;
   watch_health();
   after_event();
-  return {};
 }
 
 void BackupGuard::refuse_service(Error error) {
@@ -146,8 +154,9 @@ Status BackupGuard::listen() {
          .connection = {.receive_window_bytes = 64U << 20, .consume_on_return = false}},
         {.on_incoming = [this](link::Incoming one) { incoming(std::move(one)); },
          .on_rejected =
-             [](const std::string& remote, const Error& error) {
-               spdlog::warn("connection from {} rejected: {}", remote, error.text());
+             [this](const std::string& remote, const Error& error) {
+               if (const auto line = rejections_.note(remote, error, std::chrono::steady_clock::now()))
+                 spdlog::warn("{}", *line);
              }});
     if (listener) {
       listener_ = std::move(*listener);

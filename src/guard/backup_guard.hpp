@@ -25,6 +25,7 @@
 #include "guard/state_file.hpp"
 #include "http/server.hpp"
 #include "link/listener.hpp"
+#include "link/rejection_log.hpp"
 #include "link/tls.hpp"
 
 namespace remus::guard {
@@ -43,6 +44,7 @@ class BackupGuard final {
  private:
   // life
   void refuse_service(Error error);
+  void built(const Status& done);
   [[nodiscard]] Status check_room() const;
   [[nodiscard]] Status listen();
   void leave_soon();
@@ -102,6 +104,7 @@ class BackupGuard final {
   boost::asio::steady_timer health_timer_;
   boost::asio::steady_timer end_timer_;
 
+  link::RejectionLog rejections_{};
   std::unique_ptr<link::Listener> listener_{};
   std::unique_ptr<link::Connection> connection_{};
   std::unique_ptr<link::Connection> leaving_{};  ///< says its last word

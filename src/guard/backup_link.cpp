@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include "base/fault.hpp"
+#include "base/json.hpp"
 #include "guard/backup_guard.hpp"
 #include "guard/engine_clock.hpp"
 
@@ -23,7 +24,7 @@ void BackupGuard::incoming(link::Incoming one) {
     return std::move(one).refuse({Errc::refused,
                                   fmt::format("this guard keeps a standby of '{}', not of '{}'", spec_.guest, hello.guest),
                                   "ask the daemon for the right port"});
-  auto json = nlohmann::json::parse(hello.description_json, nullptr, false);
+  auto json = parse_json(hello.description_json);
   auto description = description_from_json(json);
   if (!description)
     return std::move(one).refuse({description.error().kind, description.error().what, description.error().fix});
@@ -126,6 +127,7 @@ void BackupGuard::begin_session(const link::SessionBegin& message) {
 
 Replica::Events BackupGuard::replica_events() {
   Replica::Events events;
+  events.built = [this](const Status& done) { built(done); };
   events.prepared = [this](engine::Session session, bool hashes_follow) {
     events_.add("sync", hashes_follow ? "standby kept, its image is offered for what still fits" : "standby prepared");
     send(link::SessionReady{.session = session, .hashes_follow = hashes_follow});

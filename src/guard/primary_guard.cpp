@@ -71,13 +71,17 @@ PrimaryGuard::~PrimaryGuard() {
 // --- life ---
 
 Status PrimaryGuard::start() {
-  auto pki = link::Pki::open(spec_.dirs.pki);
-  if (!pki) return std::unexpected(pki.error());
-  pki_ = std::move(*pki);
+  // Without an identity nothing can be protected, but what a predecessor left in the guest is taken out all
+  // the same.
+  if (auto pki = link::Pki::open(spec_.dirs.pki)) {
+    pki_ = std::move(*pki);
+    peer_host_ = std::make_unique<HostWatch>(io_, spec_, pki_);
+  } else {
+    no_identity_ = pki.error();
+  }
   auto file = StateFile::open(state_file(spec_.dirs.state, spec_.guest));
   if (!file) return std::unexpected(file.error());
   state_file_ = std::move(*file);
-  peer_host_ = std::make_unique<HostWatch>(io_, spec_, pki_);
   control_ = std::make_unique<http::Server>(
       io_, [this](const http::Request& request, const http::Responder& responder) { serve(request, responder); });
   if (auto listening = control_->listen_unix(control_socket(spec_.dirs.run, spec_.guest, Side::primary), 0600);
@@ -94,7 +98,9 @@ void PrimaryGuard::inspect() {
     if (spec_.rescue_first || spec_.superseded_by != 0) {
       if (const Status rescued = rescue_guest(spec_); !rescued) guest = std::unexpected(rescued.error());
     }
-    if (auto attached = attach_guest(spec_); attached || guest.error().kind == Errc::internal)
+    if (no_identity_ && spec_.superseded_by == 0)
+      guest = std::unexpected(*no_identity_);
+    else if (auto attached = attach_guest(spec_); attached || guest.error().kind == Errc::internal)
       guest = std::move(attached);
     const auto shared = std::make_shared<Result<ProtectedGuest>>(std::move(guest));
     boost::asio::post(io_, [this, shared] { inspected(std::move(*shared)); });

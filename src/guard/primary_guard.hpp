@@ -112,6 +112,7 @@ class PrimaryGuard final {
   engine::Time started_;
   EventLog events_;
   std::shared_ptr<link::Pki> pki_{};
+  std::optional<Error> no_identity_{};  ///< why there is no pki_
   std::optional<StateFile> state_file_{};
   std::unique_ptr<http::Server> control_{};
   std::unique_ptr<HostWatch> peer_host_{};

@@ -64,6 +64,12 @@ void Replica::begin(Session session) {
   apply_->post([this] { device_state_.clear(); });
 }
 
+void Replica::build(hypervisor::GuestDescription guest) {
+  apply_->post([this, guest = std::move(guest)] {
+    post([this, done = standby_->build(guest)] { events_.built(done); });
+  });
+}
+
 void Replica::prepare(Session session, hypervisor::GuestDescription guest, checkpoint::Layout layout, bool wants_hashes) {
   apply_->post([this, session, guest = std::move(guest), layout = std::move(layout), wants_hashes] {
     if (!current(session)) return;
@@ -92,7 +98,6 @@ void Replica::prepare(Session session, hypervisor::GuestDescription guest, check
 Status Replica::prepare_now(const hypervisor::GuestDescription& guest, const checkpoint::Layout& layout) {
   if (image_ && layout_ == layout && standby_->healthy()) return {};
   image_.reset();
-  if (const Status gone = standby_->discard(); !gone) return gone;
   auto memory = standby_->prepare(guest, layout);
   if (!memory) return std::unexpected(memory.error());
   auto image = checkpoint::Image::create(layout, std::move(memory->blocks));

@@ -31,6 +31,8 @@ namespace remus::guard {
 class Replica final {
  public:
   struct Events {
+    /// Whether this host has what the standby needs.
+    std::function<void(const Status&)> built{};
     /// The standby stands and waits for the synchronization. `hashes_follow`: offers come next.
     std::function<void(engine::Session, bool hashes_follow)> prepared{};
     std::function<void(link::HashOffer)> offer{};
@@ -57,6 +59,8 @@ class Replica final {
 
   /// A new session: what is held of the old one is dropped, its image is void. Nothing is built yet.
   void begin(engine::Session session);
+  /// Takes what the standby needs of this host before any session: `built` tells.
+  void build(hypervisor::GuestDescription guest);
   /// Builds the standby, or keeps the one there is if it fits, and offers what its image holds.
   void prepare(engine::Session session, hypervisor::GuestDescription guest, checkpoint::Layout layout, bool wants_hashes);
 

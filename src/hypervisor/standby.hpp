@@ -1,7 +1,8 @@
 // The seam to what waits on the backup to be activated.
 //
-// prepare() builds the standby ahead of time and yields the memory the backup writes committed pages into; from then
-// on activate() takes a short time that does not depend on how much memory the guest has.
+// build() creates the standby before the primary's guest is touched, prepare() yields the memory the backup
+// writes committed pages into; from then on activate() takes a short time that does not depend on how much
+// memory the guest has.
 #pragma once
 
 #include <cstdint>
@@ -31,8 +32,14 @@ class Standby {
   Standby& operator=(const Standby&) = delete;
   virtual ~Standby() = default;     ///< discards what was not activated, leaves what was
 
-  /// Creates memory and the waiting guest. `layout` comes from the primary with the synchronization.
-  /// Errors: exhausted (names what is short and how much), incompatible, refused.
+  /// Creates the waiting guest and all that this host must have for it: program, devices, network, memory.
+  /// What is missing is thereby known before anything is done to the primary's guest. Errors: exhausted
+  /// (names what is short and how much), incompatible, refused. Nothing is left after one.
+  virtual Status build(const GuestDescription& guest) = 0;
+
+  /// The memory of what was built. `layout` comes from the primary with the synchronization. Builds (anew)
+  /// what was not built, was built for another guest, was prepared before, or has ended meanwhile. Errors: as
+  /// build().
   virtual Result<StandbyMemory> prepare(const GuestDescription& guest, const checkpoint::Layout& layout) = 0;
 
   /// Makes the guest run from the image and `device_state`. The image must hold exactly one committed epoch.

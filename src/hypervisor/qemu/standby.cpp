@@ -44,28 +44,35 @@ class WaitingGuest final : public Standby {
       spdlog::warn("discarding the standby of {}: {}", options_.name, done.error().text());
   }
 
+  Status build(const GuestDescription& guest) override {
+    if (auto gone = discard(); !gone) return gone;
+    auto built = build_steps(guest);
+    if (!built) return std::unexpected(given_up(built.error()));
+    built_for_ = guest.details;
+    return {};
+  }
+
   Result<StandbyMemory> prepare(const GuestDescription& guest, const checkpoint::Layout& layout) override {
-    if (prepared_) return fail(Errc::internal, "prepare() twice on one standby");
-    auto memory = prepare_steps(guest, layout);
-    if (!memory) {
-      // Before the record was ours nothing had been taken.
-      if (prepared_) std::ignore = discard();
-      return std::unexpected(memory.error().in(fmt::format("preparing the standby of {}", options_.name)));
-    }
+    const bool fresh = built_ && mappings_.empty() && guest.details == built_for_ && healthy();
+    if (!fresh)
+      if (auto built = build(guest); !built) return std::unexpected(built.error());
+    if (auto fits = check_layout(layout); !fits) return std::unexpected(given_up(fits.error()));
+    auto memory = map(layout);
+    if (!memory) return std::unexpected(given_up(memory.error()));
     return memory;
   }
 
   Result<ActivationReport> activate(std::span<const std::byte> device_state) override;
 
   Status discard() override {
-    if (!prepared_) return {};
+    if (!built_) return {};
     qmp_.reset();
     feed_.reset();
     mappings_.clear();
     memory_ = {};
     if (auto killed = process_.kill(); !killed) return killed;
     Status given = give_back(record_, places_);
-    if (given) prepared_ = false;
+    if (given) built_ = false;
     record_ = {};
     return given;
   }
@@ -79,7 +86,12 @@ class WaitingGuest final : public Standby {
   }
 
  private:
-  Result<StandbyMemory> prepare_steps(const GuestDescription& guest, const checkpoint::Layout& layout);
+  Status build_steps(const GuestDescription& guest);
+  Error given_up(Error why) {
+    // Before the record was ours nothing had been taken.
+    std::ignore = discard();
+    return std::move(why).in(fmt::format("preparing the standby of {}", options_.name));
+  }
   Status clear_leftover();
   Status check_layout(const checkpoint::Layout& layout) const;
   Status make_images();
@@ -95,7 +107,8 @@ class WaitingGuest final : public Standby {
 
   StandbyOptions options_;
   StandbyPlaces places_;
-  bool prepared_{false};
+  bool built_{false};  ///< something of this host has been taken
+  nlohmann::json built_for_{};
   GuestFacts facts_{};
   StandbyRecord record_{};
   ChildProcess process_{};
@@ -105,8 +118,7 @@ class WaitingGuest final : public Standby {
   StandbyMemory memory_{};
 };
 
-Result<StandbyMemory> WaitingGuest::prepare_steps(const GuestDescription& guest,
-                                                  const checkpoint::Layout& layout) {
+Status WaitingGuest::build_steps(const GuestDescription& guest) {
   if (guest.hypervisor != "qemu")
     return fail(Errc::incompatible, fmt::format("the guest runs on '{}', not on QEMU", guest.hypervisor));
   auto facts = facts_from_json(guest.details);
@@ -124,13 +136,12 @@ Result<StandbyMemory> WaitingGuest::prepare_steps(const GuestDescription& guest,
   if (auto checked = check_files(line.files, guest.details.value("files", nlohmann::json::object()));
       !checked)
     return std::unexpected(checked.error());
-  if (auto checked = check_layout(layout); !checked) return std::unexpected(checked.error());
   if (auto cleared = clear_leftover(); !cleared) return std::unexpected(cleared.error());
   for (const auto& text : line.notes) spdlog::info("standby of {}: {}", options_.name, text);
 
   for (const auto& directory : {places_.runtime, places_.image})
     if (auto made = make_private_directory(directory); !made) return std::unexpected(made.error());
-  prepared_ = true;
+  built_ = true;
   record_.qmp = places_.qmp;
   record_.image_dir = places_.image;
   for (const auto& net : facts_.netdevs)
@@ -141,8 +152,7 @@ Result<StandbyMemory> WaitingGuest::prepare_steps(const GuestDescription& guest,
   if (auto made = make_taps(); !made) return std::unexpected(made.error());
   if (auto started = start(*binary, line.arguments); !started) return std::unexpected(started.error());
   if (auto connected = connect(); !connected) return std::unexpected(connected.error());
-  if (auto opened = open_feed(); !opened) return std::unexpected(opened.error());
-  return map(layout);
+  return open_feed();
 }
 
 Status WaitingGuest::clear_leftover() {
@@ -209,9 +219,17 @@ Status WaitingGuest::connect() {
     auto connected = Qmp::connect(places_.qmp);
     if (connected) {
       qmp_ = std::move(*connected);
-      return {};
+      const Version& here = qmp_->version();
+      if (here.triple() == facts_.version.triple()) return {};
+      return fail(Errc::incompatible,
+                  fmt::format("the primary runs QEMU {}, but what was started here is {}",
+                              facts_.version.text(), here.text()),
+                  "install the same version of QEMU on both hosts");
     }
-    if (!process_.running()) return std::unexpected(died("the waiting QEMU ended at its start"));
+    if (!process_.running())
+      return fail(Errc::incompatible,
+                  fmt::format("this host's QEMU does not start the guest: {}", log_tail(places_.log)),
+                  "give this host what is missing there, or protect the guest to another host");
     if (Clock::now() >= deadline) return std::unexpected(connected.error());
     std::this_thread::sleep_for(milliseconds{5});
   }
@@ -301,7 +319,7 @@ class Resumed final {
 
 Result<ActivationReport> WaitingGuest::activate(std::span<const std::byte> device_state) {
   const auto begin = Clock::now();
-  if (!prepared_ || !qmp_) return fail(Errc::internal, "activate() of a standby that is not prepared");
+  if (!built_ || !qmp_) return fail(Errc::internal, "activate() of a standby that is not prepared");
   if (record_.activated) return fail(Errc::internal, "activate() twice");
   auto blob = parse_blob(device_state);
   if (!blob) return std::unexpected(blob.error());

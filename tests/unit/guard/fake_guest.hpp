@@ -134,6 +134,7 @@ class FakeStandby final : public hypervisor::Standby {
   };
   explicit FakeStandby(View& view) : view_{view} {}
 
+  Status build(const hypervisor::GuestDescription&) override { return {}; }
   Result<hypervisor::StandbyMemory> prepare(const hypervisor::GuestDescription&,
                                             const checkpoint::Layout& layout) override {
     ++view_.prepared;
