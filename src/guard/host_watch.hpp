@@ -1,7 +1,10 @@
 // Asks the peer host's daemon, on every path to it, how the guest fares there.
 //
-// The backup's second pair of eyes: a broken link with a living guest must not look like a dead host. The primary uses it too,
-// once, before it goes on alone: another host may run this guest already.
+// The backup's second pair of eyes: a broken link with a living guest must not look like a dead host. The
+// primary uses it too, once, before it goes on alone: another host may run this guest already.
+//
+// An answer that is no report (not enrolled, not known there, no usable certificate here) counts as a sign of
+// life that says no more.
 //
 //   GET /v1/peer/guests/<name>/report  →  {guest_running, guard_running, generation, alone}
 #pragma once

@@ -4,6 +4,7 @@
 
 #include <boost/asio/connect.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/ssl/error.hpp>
 #include <utility>
 
 namespace remus::link {
@@ -114,7 +115,13 @@ void Dial::handshake() {
   stream_->async_handshake(asio::ssl::stream_base::client, [self = shared_from_this()](error_code error) {
     if (!self->callback_) return;
     if (error) {
-      self->done(std::unexpected(explain_tls(error, self->check_.get(), self->options_.address.text())));
+      auto why = explain_tls(error, self->check_.get(), self->options_.address.text());
+      if (error == asio::error::eof || error == asio::ssl::error::stream_truncated) {
+        // Somebody accepted the connection and thought better of it: not the same as nobody being there.
+        why.kind = Errc::closed;
+        why.fix = "see the log of that host: its own certificate may be unusable";
+      }
+      self->done(std::unexpected(std::move(why)));
       return;
     }
     if (!self->check_->peer) {
