@@ -11,7 +11,8 @@ namespace {
 
 constexpr std::size_t peers_max = 64;
 
-/// Worth trying the next path: nobody answered on this one. Any real answer, a refusal included, is final.
+/// Worth trying the next path: nobody answered on this one. Any real answer is final, also one that says of
+/// something else that it was unreachable.
 bool no_answer(Errc kind) noexcept {
   return kind == Errc::unreachable || kind == Errc::timeout || kind == Errc::closed || kind == Errc::io;
 }
@@ -120,29 +121,31 @@ Task<Result<nlohmann::json>> Peers::ask(std::string peer, http::Call call,
   // behind it, and a peer that is busy would look like one that is dead.
   const bool short_question = call.method == "GET";
   std::string tried;
+  std::string fix = fmt::format("is remusd running on {}, and its peer port open?", peer);
   for (std::size_t i = 0; i < paths.size(); ++i) {
     const std::size_t index = (best + i) % paths.size();
     const auto path = paths[index];
     http::Call copy = call;
-    Result<nlohmann::json> answer = nlohmann::json{};
+    Result<http::Response> answer = http::Response{};
     if (short_question) {
-      answer = co_await daemon::ask(*path->client, std::move(copy), timeout);
+      answer = co_await request(*path->client, std::move(copy), timeout);
     } else {
       http::Endpoint endpoint{path->tls};
-      answer = co_await ask_once(io_, std::move(endpoint), std::move(copy), timeout);
+      answer = co_await request_once(io_, std::move(endpoint), std::move(copy), timeout);
     }
     if (answer || !no_answer(answer.error().kind)) {
       if (const auto now = paths_.find(peer); now != paths_.end() && now->second.paths == paths) {
         now->second.best = index;
         now->second.answered = true;
       }
-      co_return answer;
+      co_return read_answer(answer, call.target);
     }
     tried += fmt::format("{}{} ({})", tried.empty() ? "" : ", ", guard::to_string(path->endpoint),
                          answer.error().what);
+    // Whoever closed a connection was there: what helps then is another thing than an open port.
+    if (answer.error().kind == Errc::closed && !answer.error().fix.empty()) fix = answer.error().fix;
   }
-  co_return fail(Errc::unreachable, fmt::format("{} does not answer on {}", peer, tried),
-                 fmt::format("is remusd running on {}, and its peer port open?", peer));
+  co_return fail(Errc::unreachable, fmt::format("{} does not answer on {}", peer, tried), std::move(fix));
 }
 
 std::string Peers::last_address(const std::string& peer) const {

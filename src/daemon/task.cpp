@@ -9,10 +9,10 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "base/json.hpp"
+
 namespace remus::daemon {
 namespace asio = boost::asio;
-
-namespace {
 
 Task<Result<http::Response>> request(http::AsyncClient& client, http::Call call,
                                      std::chrono::milliseconds timeout) {
@@ -26,7 +26,20 @@ Task<Result<http::Response>> request(http::AsyncClient& client, http::Call call,
       std::move(begin), asio::use_awaitable);
 }
 
-}  // namespace
+Task<Result<http::Response>> request_once(asio::io_context& io, http::Endpoint endpoint, http::Call call,
+                                          std::chrono::milliseconds timeout) {
+  http::AsyncClient client{io, std::move(endpoint)};
+  co_return co_await request(client, std::move(call), timeout);
+}
+
+Result<nlohmann::json> read_answer(const Result<http::Response>& response, const std::string& target) {
+  if (!response) return std::unexpected(response.error());
+  if (response->status >= 400) return std::unexpected(http::error_of(*response));
+  if (response->body.empty()) return nlohmann::json{};
+  auto value = parse_json(response->body);
+  if (value.is_discarded()) return fail(Errc::corrupt, "the answer to " + target + " is not JSON");
+  return value;
+}
 
 void start(asio::io_context& io, Task<void> task) {
   asio::co_spawn(io, std::move(task), [](std::exception_ptr problem) {
@@ -42,19 +55,13 @@ Task<void> sleep_for(std::chrono::milliseconds duration) {
 Task<Result<nlohmann::json>> ask(http::AsyncClient& client, http::Call call,
                                  std::chrono::milliseconds timeout) {
   const std::string target = call.target;
-  auto response = co_await request(client, std::move(call), timeout);
-  if (!response) co_return std::unexpected(response.error());
-  if (response->status >= 400) co_return std::unexpected(http::error_of(*response));
-  if (response->body.empty()) co_return nlohmann::json{};
-  auto value = nlohmann::json::parse(response->body, nullptr, false);
-  if (value.is_discarded()) co_return fail(Errc::corrupt, "the answer to " + target + " is not JSON");
-  co_return value;
+  co_return read_answer(co_await request(client, std::move(call), timeout), target);
 }
 
 Task<Result<nlohmann::json>> ask_once(asio::io_context& io, http::Endpoint endpoint, http::Call call,
                                       std::chrono::milliseconds timeout) {
-  http::AsyncClient client{io, std::move(endpoint)};
-  co_return co_await ask(client, std::move(call), timeout);
+  const std::string target = call.target;
+  co_return read_answer(co_await request_once(io, std::move(endpoint), std::move(call), timeout), target);
 }
 
 }  // namespace remus::daemon

@@ -26,12 +26,23 @@ void start(boost::asio::io_context& io, Task<void> task);
 
 [[nodiscard]] Task<void> sleep_for(std::chrono::milliseconds duration);
 
-/// One request; a status that tells of failure becomes its error. The answer's JSON, or null for an empty
-/// body.
+/// One request, and what was answered, whatever it says; an error means that nobody answered.
+[[nodiscard]] Task<Result<http::Response>> request(http::AsyncClient& client, http::Call call,
+                                                   std::chrono::milliseconds timeout);
+/// The same over a connection of its own, for requests that take long and must not hold up others.
+[[nodiscard]] Task<Result<http::Response>> request_once(boost::asio::io_context& io, http::Endpoint endpoint,
+                                                        http::Call call, std::chrono::milliseconds timeout);
+
+/// A status that tells of failure becomes its error; else the answer's JSON, or null for an empty body.
+[[nodiscard]] Result<nlohmann::json> read_answer(const Result<http::Response>& response,
+                                                 const std::string& target);
+
+/// One request and its answer read; a status that tells of failure becomes its error. The answer's JSON, or
+/// null for an empty body.
 [[nodiscard]] Task<Result<nlohmann::json>> ask(http::AsyncClient& client, http::Call call,
                                                std::chrono::milliseconds timeout);
 
-/// The same over a connection of its own, for requests that take long and must not hold up others.
+/// The same over a connection of its own.
 [[nodiscard]] Task<Result<nlohmann::json>> ask_once(boost::asio::io_context& io, http::Endpoint endpoint,
                                                     http::Call call, std::chrono::milliseconds timeout);
 
