@@ -4,6 +4,7 @@
 #include <boost/asio/error.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/asio/ssl/context.hpp>
 #include <boost/asio/ssl/error.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
@@ -61,6 +62,7 @@ struct AsyncClient::Impl final : std::enable_shared_from_this<AsyncClient::Impl>
     bhttp::request<bhttp::string_body> request{};
     std::optional<bhttp::response_parser<bhttp::string_body>> parser{};
     bool used{false};  ///< it has served a request before
+    std::shared_ptr<asio::ssl::context> identity{};  ///< as whom we speak on it; null on a unix socket
   };
   using LinePtr = std::shared_ptr<Line>;
 
@@ -108,15 +110,25 @@ struct AsyncClient::Impl final : std::enable_shared_from_this<AsyncClient::Impl>
     }
   }
 
+  /// The identity that is in force now; null if there is none, or none is needed.
+  [[nodiscard]] std::shared_ptr<asio::ssl::context> identity() const {
+    const auto* tls = std::get_if<TlsEndpoint>(&endpoint);
+    if (tls == nullptr) return nullptr;
+    auto context = tls->pki->context();
+    return context ? *context : nullptr;
+  }
+
   void step() {
     if (busy || queue.empty()) return;
     busy = true;
+    // A renewed certificate is used at once, one taken away no longer.
+    if (line && line->identity != identity()) drop_line();
     if (line) {
       exchange();
       return;
     }
     const JobPtr job = queue.front();
-    opener = StreamOpener::start(io, endpoint, job->timeout, [self = shared_from_this(), job](auto opened) {
+    auto begin = [self = shared_from_this(), job, as = identity()](auto opened) {
       self->opener = nullptr;
       if (job->done) return;
       if (!opened) {
@@ -124,8 +136,10 @@ struct AsyncClient::Impl final : std::enable_shared_from_this<AsyncClient::Impl>
         return;
       }
       self->line = std::make_shared<Line>(std::move(*opened));
+      self->line->identity = as;
       self->exchange();
-    });
+    };
+    opener = StreamOpener::start(io, endpoint, job->timeout, std::move(begin));
   }
 
   void exchange() {
