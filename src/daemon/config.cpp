@@ -246,6 +246,10 @@ Result<Config> parse_config(std::string_view text, const std::string& name) {
 }
 
 Result<Config> load_config(const std::filesystem::path& file) {
+  // It could be opened, and would read as an empty file, which is a good one.
+  if (std::error_code code; std::filesystem::is_directory(file, code))
+    return fail(Errc::invalid, fmt::format("the configuration '{}' is a directory", file.string()),
+                "name the file with --config");
   errno = 0;
   std::ifstream in{file, std::ios::binary};
   if (!in) {
