@@ -89,7 +89,7 @@ Result<std::set<std::string>> read_revoked(const fs::path& file) {
   if (!stamp_of(file).there) return out;
   std::ifstream in{file};
   if (!in)
-    return fail(Errc::denied, fmt::format("cannot read the list of revoked certificates {}", file.string()));
+    return fail(Errc::io, fmt::format("cannot read the list of revoked certificates {}", file.string()));
   std::string line;
   for (std::size_t number = 1; std::getline(in, line); ++number) {
     if (number > revoked_lines_max)

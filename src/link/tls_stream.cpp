@@ -77,6 +77,9 @@ std::optional<Error> reason_error(int reason, const std::string& remote) {
     case SSL_R_TLSV1_ALERT_ACCESS_DENIED:
       return ours_refused("it does not carry the expected host name, or is not acceptable",
                           "see the log of that host; check the names: remus cert show");
+    case SSL_R_TLSV1_ALERT_INTERNAL_ERROR:
+      return Error{Errc::denied, fmt::format("{} has trouble of its own and accepts nobody now", remote),
+                   "see the log of that host"};
     case SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED:
       return ours_refused("it got none", "issue one: remus cert issue");
     case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
@@ -113,8 +116,13 @@ bool judge_peer(PeerCheck& check, Pki& pki, const std::string& expected_host, bo
     check.peer = std::move(*peer);
     return true;
   }
-  const bool revoked = peer.error().what.find("revoked") != std::string::npos;
-  X509_STORE_CTX_set_error(store, revoked ? X509_V_ERR_CERT_REVOKED : X509_V_ERR_HOSTNAME_MISMATCH);
+  // A list of revoked certificates that cannot be read is our own trouble: the peer is not to be told that it
+  // was revoked.
+  const bool ours = peer.error().kind != Errc::denied;
+  const bool revoked = peer.error().what.find("has been revoked") != std::string::npos;
+  X509_STORE_CTX_set_error(store, ours      ? X509_V_ERR_UNSPECIFIED
+                                  : revoked ? X509_V_ERR_CERT_REVOKED
+                                            : X509_V_ERR_HOSTNAME_MISMATCH);
   check.rejected = std::move(peer.error());
   return false;
 }
