@@ -19,7 +19,8 @@ void BackupGuard::set_link_state(std::string state, std::string address) {
 
 void BackupGuard::incoming(link::Incoming one) {
   const auto& hello = one.hello();
-  if (ending_ || !engine_) return std::move(one).refuse({Errc::closed, "this guard is ending", "try again"});
+  if (ending_ || !engine_ || engine_->state() == engine::BackupState::ended)
+    return std::move(one).refuse({Errc::closed, "this guard is ending", "try again"});
   if (hello.guest != spec_.guest)
     return std::move(one).refuse({Errc::refused,
                                   fmt::format("this guard keeps a standby of '{}', not of '{}'", spec_.guest, hello.guest),

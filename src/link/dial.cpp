@@ -116,7 +116,8 @@ void Dial::handshake() {
     if (!self->callback_) return;
     if (error) {
       auto why = explain_tls(error, self->check_.get(), self->options_.address.text());
-      if (error == asio::error::eof || error == asio::ssl::error::stream_truncated) {
+      if (error == asio::error::eof || error == asio::ssl::error::stream_truncated ||
+          error == asio::error::connection_reset || error == asio::error::broken_pipe) {
         // Somebody accepted the connection and thought better of it: not the same as nobody being there.
         why.kind = Errc::closed;
         why.fix = "see the log of that host: its own certificate may be unusable";
