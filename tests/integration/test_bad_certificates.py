@@ -124,7 +124,7 @@ def with_unreadable_revocations(pair, host):
 OWN = [
     (expired, ["host.crt", "expired", "remus cert issue"]),
     (of_another_host, ["hostX", "remus host add"]),
-    (foreign, ["refused this host's certificate", "CA"]),
+    (foreign, ["hostB", "not signed by this cluster's CA"]),
     (without_key, ["host.key", "no such file"]),
     (without_directory, [remus.PKI, "no such file"]),
     (with_another_key, ["host.key", "is not the key of"]),
@@ -146,7 +146,7 @@ OTHERS = [
     (empty, ["hostB", "see the log of that host"], "host.crt"),
     (readable_key, ["hostB", "see the log of that host"], "chmod 600"),
     (revoked_by_the_other, ["hostB", "has been revoked"], None),
-    (with_unreadable_revocations, ["hostB"], "line 2"),
+    (with_unreadable_revocations, ["see the log of that host"], "line 2"),
 ]
 
 
