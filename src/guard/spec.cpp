@@ -1,5 +1,6 @@
 #include "guard/spec.hpp"
 
+#include <arpa/inet.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -127,10 +128,14 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
   if (colon == std::string_view::npos) return bad();
   std::string_view host = text.substr(0, colon);
   const std::string_view port = text.substr(colon + 1);
-  if (host.size() >= 2 && host.front() == '[' && host.back() == ']')
+  if (host.size() >= 2 && host.front() == '[' && host.back() == ']') {
     host = host.substr(1, host.size() - 2);
-  else if (host.find(':') != std::string_view::npos)
+    const std::string number{host.substr(0, host.find('%'))};  // without the zone of a link-local address
+    in6_addr binary{};
+    if (::inet_pton(AF_INET6, number.c_str(), &binary) != 1) return bad();
+  } else if (host.find(':') != std::string_view::npos) {
     return bad();
+  }
   Endpoint out{std::string{host}, 0};
   const auto [end, code] = std::from_chars(port.data(), port.data() + port.size(), out.port);
   if (host.empty() || host.size() > 253 || code != std::errc{} || end != port.data() + port.size() ||
