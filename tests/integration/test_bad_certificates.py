@@ -124,7 +124,7 @@ def with_unreadable_revocations(pair, host):
 OWN = [
     (expired, ["host.crt", "expired", "remus cert issue"]),
     (of_another_host, ["hostX", "remus host add"]),
-    (foreign, ["hostB", "not signed by this cluster's CA"]),
+    (foreign, ["not signed by this cluster's CA"]),
     (without_key, ["host.key", "no such file"]),
     (without_directory, [remus.PKI, "no such file"]),
     (with_another_key, ["host.key", "is not the key of"]),
