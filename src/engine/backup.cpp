@@ -202,6 +202,7 @@ void Backup::standby_lost(Time now, const std::string& reason) {
 
 void Backup::give_up_image(const std::string& reason, BackupState to) {
   act(action::DiscardStandby{reason});
+  if (activating_) generation_ = claimed_;  // spent, as when an activation fails
   session_ = 0;
   held_.reset();
   acked_.reset();

@@ -195,6 +195,16 @@ TEST_F(BackupDecisions, AFailedActivationIsNotTriedByItself) {
   EXPECT_EQ(take(backup_).first<ClaimActivation>()->generation, 3U);
 }
 
+TEST_F(BackupDecisions, AStandbyThatDiesWhileItIsActivatedHasSpentTheGeneration) {
+  stand_by(backup_, 1'000);
+  ASSERT_TRUE(run(1'600).has<ClaimActivation>());
+  grant(backup_, 1'601);
+  ASSERT_EQ(take(backup_).first<Activate>()->generation, 2U);
+  backup_.standby_lost(at_ms(1'610), "its process died");
+  EXPECT_EQ(backup_.state(), BackupState::empty);
+  EXPECT_EQ(backup_.generation(), 2U) << "it was recorded, and nobody can say that the guest never ran in it";
+}
+
 TEST_F(BackupDecisions, AnOperatorIsToldWhyNot) {
   const auto refusal = [](const std::expected<void, std::string>& answer) {
     return answer ? std::string{"accepted"} : answer.error();
