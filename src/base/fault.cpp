@@ -74,8 +74,11 @@ void fault_point(const char* name) noexcept {
   std::string action;
   {
     const std::lock_guard lock{mutex};
-    for (auto& a : armed)
-      if (a.point == name && a.countdown > 0 && --a.countdown == 0) action = a.action;
+    for (auto& a : armed) {
+      if (a.point != name || a.countdown <= 0) continue;
+      a.countdown -= 1;
+      if (a.countdown == 0) action = a.action;
+    }
   }
   if (!action.empty() && first_to_act()) act(action);
 }

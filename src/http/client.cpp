@@ -28,7 +28,7 @@ using boost::system::error_code;
 namespace {
 
 constexpr std::size_t line_bytes_max = std::size_t{1} << 20;
-constexpr std::size_t piece_bytes = 16 * 1024;
+constexpr std::size_t piece_bytes = std::size_t{16} * 1024;
 constexpr unsigned first_error_status = 400;
 
 /// Cuts an answer that goes on into lines and hands each over.

@@ -17,10 +17,10 @@ namespace {
 namespace asio = boost::asio;
 using boost::system::error_code;
 
-constexpr std::size_t read_buffer_bytes = 32 * 1024;  // two TLS records
+constexpr std::size_t read_buffer_bytes = std::size_t{32} * 1024;  // two TLS records
 /// Frames given to one write: enough to keep the stream busy, little enough that a heartbeat soon has its
 /// turn.
-constexpr std::size_t write_bytes_target = 128 * 1024;
+constexpr std::size_t write_bytes_target = std::size_t{128} * 1024;
 constexpr std::chrono::milliseconds refusal_timeout{1'000};
 /// After a failed write, how long to wait for the read side to say why (a TLS alert, a Refuse) before giving
 /// up.

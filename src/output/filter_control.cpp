@@ -10,9 +10,9 @@
 
 namespace remus::output {
 
-namespace {
-
 using json = nlohmann::json;
+
+namespace {
 
 constexpr std::uint32_t safeguard_interval_us = 1'000'000;
 

@@ -13,9 +13,9 @@
 
 namespace remus::hypervisor::qemu {
 
-namespace {
-
 using json = nlohmann::json;
+
+namespace {
 
 /// Reads one fact of QEMU's answers; a surprise in their shape is an error, not an exception.
 class Inspector final {

@@ -10,9 +10,10 @@
 
 namespace remus::hypervisor::qemu {
 
+using json = nlohmann::json;
+
 namespace {
 
-using json = nlohmann::json;
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 

@@ -24,9 +24,10 @@
 
 namespace remus::hypervisor::qemu {
 
+using json = nlohmann::json;
+
 namespace {
 
-using json = nlohmann::json;
 using Clock = std::chrono::steady_clock;
 
 constexpr const char* other_client_fix =

@@ -9,9 +9,9 @@
 
 namespace remus::hypervisor::qemu {
 
-namespace {
-
 using json = nlohmann::json;
+
+namespace {
 
 // QEMU's defaults for what we had set; its user's own values went with the dead guard.
 constexpr std::uint64_t default_bandwidth_bytes = 128ULL << 20;
