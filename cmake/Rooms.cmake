@@ -22,7 +22,7 @@ function(remus_unit_test name)
   add_dependencies(unit_tests test_${name})
 endfunction()
 
-# A libFuzzer target (only in the 'fuzz' preset): fuzz_<name>, seeds in tests/fuzz/corpus/<name>/.
+# A libFuzzer target (in the 'asan' preset): fuzz_<name>, seeds in tests/fuzz/corpus/<name>/.
 function(remus_fuzzer name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
   if(REMUS_FUZZ)

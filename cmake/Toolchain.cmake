@@ -33,6 +33,13 @@ target_compile_definitions(remus_options INTERFACE
   REMUS_VERSION="${PROJECT_VERSION}"
   $<$<BOOL:${REMUS_FAULTS}>:REMUS_FAULTS>)
 
+# Sanitizers: clang's, which compile in half the time and a third of the memory of GCC's, and know more. The fuzzers are
+# part of the ASan build: their coverage costs it little, and a build of their own would cost minutes.
+if(NOT REMUS_SANITIZE STREQUAL "" OR REMUS_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID MATCHES Clang)
+    message(FATAL_ERROR "Sanitizers and fuzzers need clang (use the presets 'asan' and 'tsan')")
+  endif()
+endif()
 if(REMUS_SANITIZE STREQUAL "address")
   set(_san -fsanitize=address,undefined -fno-sanitize-recover=all)
 elseif(REMUS_SANITIZE STREQUAL "thread")
@@ -41,13 +48,13 @@ elseif(NOT REMUS_SANITIZE STREQUAL "")
   message(FATAL_ERROR "REMUS_SANITIZE is '${REMUS_SANITIZE}': use '', 'address' or 'thread'")
 endif()
 if(REMUS_FUZZ)
-  if(NOT CMAKE_CXX_COMPILER_ID MATCHES Clang)
-    message(FATAL_ERROR "REMUS_FUZZ needs clang (use the 'fuzz' preset)")
-  endif()
-  list(APPEND _san -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all)
+  list(APPEND _san -fsanitize=fuzzer-no-link)
 endif()
 if(_san)
-  # -O1 and line tables: a good report at half the compile time.
-  add_compile_options(${_san} -O1 -g1)
+  # -O1 and line tables: a good report at half the compile time. Undefined behaviour and coverage are of interest in our
+  # code, not in the headers of libraries; memory errors and races are looked for in both.
+  add_compile_options(${_san} -O1 -g1
+    $<$<STREQUAL:${REMUS_SANITIZE},address>:-fsanitize-ignorelist=${CMAKE_CURRENT_LIST_DIR}/sanitize-ignore.txt>
+    $<$<BOOL:${REMUS_FUZZ}>:-fsanitize-coverage-ignorelist=${CMAKE_CURRENT_LIST_DIR}/coverage-ignore.txt>)
   add_link_options(${_san})
 endif()
