@@ -3,8 +3,10 @@
 The last line is 'N passed, N failed, N skipped'. Exit status 0 only if nothing failed.
 """
 import argparse
+import concurrent.futures
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -48,10 +50,9 @@ def build(preset, targets=()):
     return run(command)[0] == 0
 
 
-def ctest(preset, only=""):
-    command = ["ctest", "--preset", preset, "-j", JOBS]
-    command += ["-R", only] if only else ["-L", "unit|sim"]
-    status, text = run(command, capture=True)
+def ctest(preset, env=None):
+    command = ["ctest", "--preset", preset, "-j", JOBS, "-L", "unit|sim"]
+    status, text = run(command, capture=True, env=env)
     found = re.search(r"(\d+) tests failed out of (\d+)", text)
     if not found:
         return Outcome(failed=1, note="ctest ran nothing")
@@ -74,57 +75,72 @@ def stage_simulator(options):
     return Outcome(passed=int(status == 0), failed=int(status != 0), note=f"{seeds} seeds")
 
 
-# Where memory is handled by hand and where threads meet; `--soak` takes every room.
-SANITIZED = {
-    "asan": ["checkpoint", "engine", "arbiter", "guard"],
-    "tsan": ["engine", "guard"],
+# What each sanitizer's build is told at run time. Reports go to files, so that one of a process which a test has started
+# (a guard, a fork) counts as well, whatever the test makes of its exit code.
+SANITIZERS = {
+    "asan": {"ASAN_OPTIONS": "detect_stack_use_after_return=1:strict_string_checks=1:log_path={reports}",
+             "UBSAN_OPTIONS": "print_stacktrace=1:log_path={reports}"},
+    "tsan": {"TSAN_OPTIONS": "second_deadlock_stack=1:log_path={reports}"},
 }
 
 
-def stage_sanitizers(options):
+def stage_sanitizers(_):
     total = Outcome()
-    for preset, rooms in SANITIZED.items():
-        targets = (["unit_tests"] if options.soak else [f"test_{room}" for room in rooms]) + ["test_sim"]
-        if not build(preset, targets):
+    for preset, variables in SANITIZERS.items():
+        if not build(preset, ["unit_tests"]):
             total.failed += 1
-            total.note += f" {preset} build failed"
+            total.note += f" {preset}: build failed"
             continue
-        only = "" if options.soak else r"^(unit\.(" + "|".join(rooms) + r")|sim\.short|sim\.replay)$"
-        part = ctest(preset, only=only)
+        reports = ROOT / "build" / preset / "reports"
+        shutil.rmtree(reports, ignore_errors=True)
+        reports.mkdir()
+        part = ctest(preset, {name: value.format(reports=reports / preset) for name, value in variables.items()})
         total.passed += part.passed
         total.failed += part.failed
+        for report in sorted(reports.iterdir()):
+            print(f"--- {report.relative_to(ROOT)}\n{report.read_text(errors='replace')}")
+            total.failed += 1
+        total.note += f" {preset}: {part.passed} passed" if part.passed else f" {preset}: {part.note}"
     return total
+
+
+def fuzz_one(target, runs):
+    work = ROOT / "build/asan/corpus" / target.name
+    work.mkdir(parents=True, exist_ok=True)
+    command = [str(target), f"-runs={runs}", "-seed=1", "-verbosity=0", "-print_final_stats=0", "-timeout=20",
+               f"-artifact_prefix={work}-", str(work)]
+    seeds = ROOT / "tests/fuzz/corpus" / target.name.removeprefix("fuzz_")
+    if seeds.is_dir():
+        command.append(str(seeds))
+    began = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, text=True, errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    word = "passed" if done.returncode == 0 else "FAILED"
+    print(f"{target.name}: {word} in {time.monotonic() - began:.0f} s\n{done.stdout}", end="", flush=True)
+    return done.returncode == 0
 
 
 def stage_fuzz(options):
-    if not build("fuzz", ["fuzzers"]):
+    if not build("asan", ["fuzzers"]):
         return Outcome(failed=1, note="build failed")
-    total = Outcome()
     runs = 20_000_000 if options.soak else 200_000
-    for target in sorted((ROOT / "build/fuzz/tests/fuzz").glob("*/fuzz_*")):
-        if not os.access(target, os.X_OK) or target.is_dir():
-            continue
-        corpus = ROOT / "tests/fuzz" / target.parent.name / "corpus" / target.name
-        work = ROOT / "build/fuzz/corpus" / target.name
-        work.mkdir(parents=True, exist_ok=True)
-        command = [str(target), f"-runs={runs}", "-seed=1", "-verbosity=0", "-print_final_stats=0", "-timeout=20",
-                   f"-artifact_prefix={work}-", str(work)]
-        if corpus.is_dir():
-            command.append(str(corpus))
-        status, _text = run(command)
-        total.passed += status == 0
-        total.failed += status != 0
-    if total.passed + total.failed == 0:
+    targets = [t for t in sorted((ROOT / "build/asan/tests/fuzz").glob("*/fuzz_*")) if t.is_file() and os.access(t, os.X_OK)]
+    if not targets:
         return Outcome(failed=1, note="no fuzz targets were built")
-    total.note = f"{runs} executions each"
-    return total
+    with concurrent.futures.ThreadPoolExecutor(int(JOBS)) as pool:
+        good = sum(pool.map(lambda target: fuzz_one(target, runs), targets))
+    return Outcome(passed=good, failed=len(targets) - good, note=f"{runs} executions each")
 
 
-def stage_tidy(_):
-    if not (ROOT / "build/test/compile_commands.json").exists() and not build("test"):
-        return Outcome(failed=1, note="build failed")
-    status, _text = run(["/usr/bin/python3", "tests/style/tidy.py", "build/test", JOBS])
-    return Outcome(passed=int(status == 0), failed=int(status != 0))
+def stage_tidy(options):
+    # As it is built, several files at a time; the long form also file by file, where each must include what it uses.
+    folders = ["build/test"] + (["build/files"] if options.soak else [])
+    if run(["cmake", "--preset", "test", "-Wno-dev", "--log-level=WARNING"])[0] != 0:
+        return Outcome(failed=1, note="configuration failed")
+    if options.soak and run(["cmake", "--preset", "test", "-B", "build/files", "-DCMAKE_UNITY_BUILD=OFF", "-Wno-dev",
+                             "--log-level=WARNING"])[0] != 0:
+        return Outcome(failed=1, note="configuration failed")
+    good = [run(["/usr/bin/python3", "tests/style/tidy.py", folder, JOBS])[0] == 0 for folder in folders]
+    return Outcome(passed=sum(good), failed=len(good) - sum(good))
 
 
 def stage_integration(options):
@@ -150,13 +166,14 @@ def stage_integration(options):
     return outcome
 
 
+# In this order: what fails soonest first; integration needs only what `unit` has built, fuzz what `sanitizers` has.
 STAGES = {
     "style": stage_style,
     "unit": stage_unit,
     "simulator": stage_simulator,
     "integration": stage_integration,
-    "fuzz": stage_fuzz,
     "sanitizers": stage_sanitizers,
+    "fuzz": stage_fuzz,
     "tidy": stage_tidy,
 }
 ON_REQUEST = {"fuzz", "sanitizers", "tidy"}  # long builds of their own: name them, or --soak
@@ -171,7 +188,7 @@ def main():
                "          ./test integration -k failover",
         formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stages", nargs="*", metavar="STAGE", help="of: " + ", ".join(STAGES))
-    parser.add_argument("--soak", action="store_true", help="long form of simulator, fuzz and integration")
+    parser.add_argument("--soak", action="store_true", help="long form of simulator, integration, fuzz and tidy")
     parser.add_argument("--list", action="store_true", help="list the stages")
     parser.add_argument("-k", dest="keyword", help="only integration tests that match")
     options = parser.parse_args()
@@ -189,6 +206,7 @@ def main():
         began = time.monotonic()
         outcome = STAGES[name](options)
         results[name] = (outcome, time.monotonic() - began)
+        print(f"=== {name}: {'FAILED' if outcome.failed else 'ok'} after {results[name][1]:.0f} s ===", flush=True)
 
     print("\n=== summary ===")
     for name, (outcome, seconds) in results.items():
