@@ -45,6 +45,7 @@ class HostProcess:
         self.name = name
         self.log = log
         self._file = open(log, "ab")
+        self._earlier_bytes = self._file.tell()  # an earlier program of this name wrote to the same file
         self._lock = threading.Lock()
         self.running = agent.Running(netns, words, self._write)
         self.pid = self.running.pid
@@ -53,6 +54,11 @@ class HostProcess:
         with self._lock:
             self._file.write(content)
             self._file.flush()
+
+    @property
+    def output(self) -> str:
+        """What it has written so far."""
+        return self.log.read_bytes()[self._earlier_bytes :].decode(errors="replace")
 
     def poll(self) -> int | None:
         """None while it runs, then its exit status (128 + signal where it was killed; 137 where its host was)."""

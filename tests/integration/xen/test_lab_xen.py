@@ -196,10 +196,9 @@ def test_stock_remus_takes_over(clean, kind):
     remus = a.spawn(words, name="xl-remus")
 
     def checkpoints() -> int:
-        said = remus.log.read_text(errors="replace")
         if remus.poll() is not None:
-            pytest.fail(f"xl remus ended with {remus.poll()}: {said[-1000:]}")
-        return said.count("Checkpointed")
+            pytest.fail(f"xl remus ended with {remus.poll()}: {remus.output[-1000:]}")
+        return remus.output.count("Domain now suspended")
 
     eventually(lambda: checkpoints() > 5, 600, what="checkpoints are made")
     before = guest.stat("counter")
