@@ -2,6 +2,7 @@
 right files in their place, without a restart."""
 
 import contextlib
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ OWN_CA, FOREIGN_CA = "/run/remus-ca", "/run/foreign-ca"
 
 @pytest.fixture(scope="module")
 def pair(machine):
-    with Lab("bad-certificates") as lab:
+    with Lab(f"t-bad-certificates-{os.getpid()}") as lab:
         pair = Pair(lab)
         lab.remus("A", "cert", "init", FOREIGN_CA)
         pair.start_guest(GuestSpec(run="stream-server,echo-server,counter"))

@@ -29,7 +29,7 @@ PATIENT = '[defaults]\ndetect_min = "10s"\ndetect_max = "20s"\nalone_after = "40
 
 @pytest.fixture(scope="module")
 def pair(machine):
-    with Lab("bad-peers") as lab:
+    with Lab(f"t-bad-peers-{os.getpid()}") as lab:
         pair = Pair(lab, PATIENT)
         pair.start_guest(GuestSpec(run="stream-server,echo-server,counter"))
         pair.protect()

@@ -1,6 +1,7 @@
 """Bad input: a clear sentence, and the guest unharmed."""
 
 import contextlib
+import os
 
 import pytest
 from eventually import eventually
@@ -15,7 +16,7 @@ INVALID, NOT_FOUND, EXISTS, REFUSED, INCOMPATIBLE, EXHAUSTED = 2, 3, 4, 5, 7, 10
 
 @pytest.fixture(scope="module")
 def pair(machine):
-    with Lab("refusals") as lab:
+    with Lab(f"t-refusals-{os.getpid()}") as lab:
         pair = Pair(lab)
         pair.start_guest(GuestSpec(run="stream-server,echo-server,counter"))
         yield pair
