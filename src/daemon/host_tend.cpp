@@ -317,6 +317,7 @@ void Host::become_owner(Guest& guest, const json& handle, std::uint64_t generati
   auto& r = guest.registration;
   r.role = Role::owner;
   r.generation = std::max(r.generation, generation);
+  // A guard that died as it took over has told of its standby before: that one is registered.
   if (handle.is_object()) r.handle = handle;
   if (const auto qmp = text_at(r.handle, "qmp"); !qmp.empty()) r.qmp = qmp;
   watch_guest(guest, static_cast<std::uint32_t>(number_at(r.handle, "pid")), 0);

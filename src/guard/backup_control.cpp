@@ -106,6 +106,8 @@ GuardStatus BackupGuard::status() const {
     s.epoch.committed = engine_->acked();
     s.epoch.applied = engine_->applied();
     if (engine_->applied()) s.epoch.age_of_last_commit_ms = milliseconds(now - applied_at_);
+    // Told before the guest runs, too: were this guard to die while it takes over, the daemon must find the guest.
+    s.handle = standby_handle_;
     if (engine_->state() == engine::BackupState::active) {
       s.handle = replica_->handle();
       if (const auto pid = s.handle.value("pid", 0U); pid != 0) s.guest_pid = pid;

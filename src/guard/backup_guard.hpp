@@ -116,6 +116,7 @@ class BackupGuard final {
   engine::Time heard_{};          ///< last sign of life of the primary
   engine::Time applied_at_{};
   engine::Time decided_at_{};
+  nlohmann::json standby_handle_{};  ///< of the standby that was prepared; null: none
   std::optional<GuardStatus::Failover> failover_{};
   std::vector<http::Responder> failover_waiters_{};
   std::optional<http::Responder> stop_{};

@@ -130,6 +130,7 @@ Replica::Events BackupGuard::replica_events() {
   Replica::Events events;
   events.built = [this](const Status& done) { built(done); };
   events.prepared = [this](engine::Session session, bool hashes_follow) {
+    standby_handle_ = replica_->handle();
     events_.add("sync", hashes_follow ? "standby kept, its image is offered for what still fits" : "standby prepared");
     send(link::SessionReady{.session = session, .hashes_follow = hashes_follow});
   };
@@ -179,6 +180,7 @@ Replica::Events BackupGuard::replica_events() {
     leave_soon();
   };
   events.standby_lost = [this](const Error& error) {
+    standby_handle_ = nullptr;
     last_error_ = error;
     events_.error(error);
     engine_->standby_lost(engine_now(), error.what);

@@ -130,6 +130,6 @@ def test_backup_guard_dies_while_it_takes_over(pair, client, point):
     pair.wait_for_commits()
     pair.lab.host(pair.primary).power_cut()
     eventually(lambda: pair.struck(pair.backup), 60, what="the guard dies")
-    pair.wait_active_on_backup()
+    eventually(lambda: pair.status(pair.backup)["state"] == "unprotected", 60, what="the daemon finds it running")
     pair.client_moves(client)
     pair.turn_round()
