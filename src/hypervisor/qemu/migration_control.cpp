@@ -19,6 +19,8 @@ using std::chrono::milliseconds;
 
 constexpr auto leave_timeout = milliseconds{5000};
 constexpr auto colo_timeout = milliseconds{5000};
+/// QEMU needs milliseconds to resume a guest whose COLO has ended; a machine that stands still, longer.
+constexpr auto resume_patience = milliseconds{2000};
 constexpr std::uint64_t first_downtime_ms = 50;
 
 // Parameters we change; all exist since 5.2.
@@ -53,14 +55,18 @@ bool stopped_by_migration(std::string_view state) {
   return one_of(state, {"colo", "finish-migrate", "postmigrate"});
 }
 
+/// QEMU resumes the guest by itself when COLO ends. `cont` is no help to it: the run state says 'colo' before
+/// the vCPUs stand, and a `cont` in that moment sets them going again under the thread that waits for them to
+/// stand. That thread then waits for ever, and no migration can be started any more. So it is sent where
+/// nobody else resumes, and else only when nothing has happened for long.
 Status make_run(Qmp& qmp) {
-  const auto deadline = Clock::now() + leave_timeout;
+  const auto begun = Clock::now();
+  const auto deadline = begun + leave_timeout;
   for (milliseconds wait{1};; wait = std::min(wait * 2, milliseconds{50})) {
     auto state = run_state(qmp);
     if (!state) return std::unexpected(state.error());
     if (!stopped_by_migration(*state)) return {};
-    // QEMU resumes by itself after most endings; `cont` is refused or harmless until it may.
-    if (wait > milliseconds{2}) std::ignore = qmp.execute("cont");
+    if (*state == "postmigrate" || Clock::now() >= begun + resume_patience) std::ignore = qmp.execute("cont");
     if (Clock::now() >= deadline)
       return fail(Errc::timeout,
                   fmt::format("the guest stays '{}' after its checkpointing has ended", *state),
