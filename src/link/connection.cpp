@@ -74,7 +74,7 @@ void Connection::Impl::on_read(error_code error, std::size_t bytes) {
   if (finished_) return;
   if (error) {
     if (flushing_) {
-      finish(*end_reason_);
+      finish(end_reason_);
     } else if (is_clean_end(error) && decoder_.at_boundary()) {
       finish({Errc::closed, fmt::format("{} closed the connection", remote_), ""});
     } else {
@@ -97,12 +97,13 @@ void Connection::Impl::deliver_input() {
   while (handlers_ && !input_.empty() && !finished_ && !flushing_) {
     auto frame = decoder_.next(input_);
     if (!frame) {
-      protocol_error(std::move(frame.error()));
+      protocol_error(frame.error());
       break;
     }
-    if (!frame->has_value()) break;
-    if (Status delivered = deliver(std::move(**frame)); !delivered) {
-      protocol_error(std::move(delivered.error()));
+    std::optional<Frame>& whole = *frame;
+    if (!whole) break;
+    if (Status delivered = deliver(std::move(*whole)); !delivered) {
+      protocol_error(delivered.error());
       break;
     }
   }
@@ -116,12 +117,13 @@ Status Connection::Impl::deliver(Frame frame) {
   const bool bulk = frame.header.bulk();
   auto decoded = decode(frame);
   if (!decoded) return std::unexpected(decoded.error());
-  if (Status good = account_received(frame, decoded->has_value() ? &**decoded : nullptr); !good) return good;
-  if (!decoded->has_value()) {  // unknown, and its sender says it may be skipped
+  std::optional<Message>& known = *decoded;
+  if (Status good = account_received(frame, known ? &*known : nullptr); !good) return good;
+  if (!known) {  // unknown, and its sender says it may be skipped
     if (bulk) consumed(wire_bytes);
     return {};
   }
-  Message& message = **decoded;
+  Message& message = *known;
   if (const auto* update = std::get_if<WindowUpdate>(&message)) return grant(update->consumed_bytes);
   if (const auto* ack = std::get_if<Ack>(&message))
     if (Status granted = grant(ack->consumed_bytes); !granted) return granted;
@@ -166,11 +168,11 @@ Status Connection::Impl::grant(std::uint64_t consumed_bytes) {
   return {};
 }
 
-void Connection::Impl::protocol_error(Error error) {
+void Connection::Impl::protocol_error(const Error& error) {
   // The peer is told, so that its administrator reads the reason too.
   if (finished_ || flushing_) return;
   static_cast<void>(send(Refuse{error.kind, error.what, error.fix}));
-  close_after_flush(refusal_timeout, std::move(error).in(fmt::format("from {}", remote_)));
+  close_after_flush(refusal_timeout, error.in(fmt::format("from {}", remote_)));
 }
 
 // ── writing
@@ -273,7 +275,7 @@ void Connection::Impl::pump() {
     if (!tail.empty()) buffers.emplace_back(tail.data(), tail.size());
   }
   writing_ = true;
-  asio::async_write(*stream_, std::move(buffers),
+  asio::async_write(*stream_, buffers,
                     [self = shared_from_this()](error_code error, std::size_t) { self->on_written(error); });
 }
 
@@ -284,7 +286,7 @@ void Connection::Impl::on_written(error_code error) {
   if (error) {
     Error reason = explain_tls(error, nullptr, remote_);
     if (!reading_ || flushing_) {
-      finish(flushing_ ? *end_reason_ : std::move(reason));
+      finish(flushing_ ? end_reason_ : std::move(reason));
       return;
     }
     control_.clear();
@@ -336,7 +338,7 @@ void Connection::Impl::close_after_flush(std::chrono::milliseconds timeout, Erro
   end_reason_ = std::move(reason);
   end_timer_.expires_after(timeout);
   end_timer_.async_wait([self = shared_from_this()](error_code cancelled) {
-    if (!cancelled) self->finish(*self->end_reason_);
+    if (!cancelled) self->finish(self->end_reason_);
   });
   if (!delivering_) {
     input_ = {};
@@ -351,7 +353,7 @@ void Connection::Impl::begin_shutdown() {
   shutdown_begun_ = true;
   stream_->async_shutdown([self = shared_from_this()](error_code error) {
     // An error is most often a message of the peer's that was on its way: its close is still to come.
-    if (!self->finished_ && (!error || !self->reading_)) self->finish(*self->end_reason_);
+    if (!self->finished_ && (!error || !self->reading_)) self->finish(self->end_reason_);
   });
 }
 
@@ -374,7 +376,7 @@ void Connection::Impl::report_closed() {
     const auto handlers = std::exchange(self->handlers_, nullptr);
     if (self->abandoned_ || !handlers || !handlers->on_closed) return;
     self->abandoned_ = true;
-    handlers->on_closed(*self->end_reason_);
+    handlers->on_closed(self->end_reason_);
   });
 }
 

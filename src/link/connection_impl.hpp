@@ -56,7 +56,7 @@ struct Connection::Impl final : std::enable_shared_from_this<Connection::Impl> {
   [[nodiscard]] Status deliver(Frame frame);
   [[nodiscard]] Status account_received(const Frame& frame, const Message* message);
   [[nodiscard]] Status grant(std::uint64_t consumed_bytes);
-  void protocol_error(Error error);
+  void protocol_error(const Error& error);
 
   // writing
   void pump();
@@ -102,7 +102,7 @@ struct Connection::Impl final : std::enable_shared_from_this<Connection::Impl> {
   bool shutdown_begun_{false};
   bool finished_{false};
   bool abandoned_{false};
-  std::optional<Error> end_reason_{};  ///< set when flushing_ or finished_
+  Error end_reason_{};  ///< set when flushing_ or finished_
   ConnectionStats stats_{};
 };
 

@@ -184,7 +184,8 @@ struct Connector::Impl final : std::enable_shared_from_this<Connector::Impl> {
   void end_round() {
     const auto pause = wait();
     const auto kept = handlers;
-    if (kept->on_failed) kept->on_failed(*round_error, pause);
+    if (kept->on_failed)
+      kept->on_failed(round_error.value_or(Error{Errc::invalid, "there is no address to connect to", ""}), pause);
   }
 
   void say_hello(Dialed dialed) {

@@ -184,11 +184,12 @@ struct Listener::Impl final : std::enable_shared_from_this<Listener::Impl> {
   }
 
   void on_handshake(const PendingPtr& peer, error_code error) {
-    if (error || !peer->check->peer) {
+    const auto& certificate = peer->check->peer;
+    if (error || !certificate) {
       reject(peer, explain_tls(error, peer->check.get(), peer->remote));
       return;
     }
-    peer->connection = std::make_shared<Connection::Impl>(std::move(peer->stream), *peer->check->peer,
+    peer->connection = std::make_shared<Connection::Impl>(std::move(peer->stream), *certificate,
                                                           peer->remote, options.connection);
     peer->connection->set_payload_bytes_max(hello_bytes_max);
     const std::weak_ptr<Impl> weak = shared_from_this();
@@ -197,9 +198,9 @@ struct Listener::Impl final : std::enable_shared_from_this<Listener::Impl> {
                                  self->on_hello(peer, std::move(message));
                              },
                              {},
-                             [weak, peer](Error closed) {
+                             [weak, peer](const Error& closed) {
                                if (const auto self = weak.lock(); self && !peer->done)
-                                 self->reject(peer, std::move(closed));
+                                 self->reject(peer, closed);
                              }});
   }
 
@@ -253,7 +254,8 @@ struct Listener::Impl final : std::enable_shared_from_this<Listener::Impl> {
     pending.remove(peer);
   }
 
-  void drop(PendingPtr peer) {
+  // By value: what is given may be the list's own, or a handler's of the connection that ends here.
+  void drop(PendingPtr peer) {  // NOLINT(performance-unnecessary-value-param)
     forget(peer);
     if (peer->connection) std::exchange(peer->connection, nullptr)->abandon();
     error_code ignored;
