@@ -57,7 +57,7 @@ TEST(StateFile, AGenerationNeverFalls) {
 TEST(StateFile, APowerCutAtAnyByteLeavesTheRecordBeforeOrTheNewOne) {
   const test::TempDir dir;
   const auto path = dir.path() / "web1.state";
-  for (const std::uint64_t last : {2, 3}) {  // so that either slot is the one torn
+  for (const std::uint64_t last : {2U, 3U}) {  // so that either slot is the one torn
     std::filesystem::remove(path);
     auto file = StateFile::open(path);
     for (std::uint64_t generation = 1; generation < last; ++generation)

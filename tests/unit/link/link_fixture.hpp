@@ -112,7 +112,7 @@ class LinkTest : public PkiTest {
     connector = std::make_unique<Connector>(
         io, open(pki), connector_options,
         Connector::Handlers{
-            [this] {
+            [] {
               Hello out;
               out.guest = "web1";
               out.generation = 3;
