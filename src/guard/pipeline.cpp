@@ -198,7 +198,8 @@ void Pipeline::run_synchronize(Session session) {
   std::weak_ptr<SyncSink> self;
   SyncSink::Hooks hooks;
   hooks.layout = [this, session](const Layout& layout) { return wait_for_backup(session, layout); };
-  hooks.paused = [this] { output_.hold(); };
+  Status held{};
+  hooks.paused = [this, &held] { held = output_.hold(); };
   hooks.segment = [this, session, &self](SyncSink::Segment segment) {
     encode_->post([this, session, sink = self.lock(), segment = std::move(segment)]() mutable {
       encode_segment(session, sink, std::move(segment));
@@ -217,7 +218,7 @@ void Pipeline::run_synchronize(Session session) {
   }
   REMUS_FAULT_POINT("sync.begin");
   layout_refused_.reset();
-  const auto report = domain_.synchronize(*sink, [this, session](hypervisor::SyncProgress progress) {
+  auto report = domain_.synchronize(*sink, [this, session](hypervisor::SyncProgress progress) {
     post([this, session, progress] {
       if (current(session)) events_.progress(session, progress);
     });
@@ -227,6 +228,8 @@ void Pipeline::run_synchronize(Session session) {
     const std::lock_guard lock{mutex_};
     sync_sink_.reset();
   }
+  // What is not held must not count as protected.
+  if (report && !held) report = std::unexpected(held.error());
   if (!report) {
     const Error error = sink->too_slow()
                             ? Error{Errc::exhausted,

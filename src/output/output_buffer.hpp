@@ -35,8 +35,9 @@ class OutputBuffer {
 
   /// Puts the buffer into the running guest's way; packets pass until hold().
   virtual Status attach() = 0;
-  /// From now on nothing leaves before its epoch's release. Called while the guest is paused.
-  virtual void hold() = 0;
+  /// From now on nothing leaves before its epoch's release. Called while the guest is paused. After an error
+  /// packets pass as before.
+  [[nodiscard]] virtual Status hold() = 0;
   /// Everything the guest has sent so far belongs to epochs ≤ `epoch`. Called while the guest is paused.
   virtual void mark(checkpoint::Epoch epoch) = 0;
   /// Lets go everything of epochs ≤ `upto`, in order.

@@ -76,7 +76,7 @@ class FilterRedirector final : public Redirector {
   }
 
   Status attach() override;
-  void hold() override;
+  Status hold() override;
   void mark(Epoch epoch) override;
   void release(Epoch upto) override;
   void pass() override;
@@ -164,12 +164,13 @@ Status FilterRedirector::attach() {
   return {};
 }
 
-void FilterRedirector::hold() {
+Status FilterRedirector::hold() {
   const std::lock_guard lock{mutex_};
   holding_ = true;
   wanted_ = Path::diverted;
   switch_error_.reset();
   changed_.notify_all();
+  return {};  // an error of the switch is told by before_resume()
 }
 
 void FilterRedirector::mark(Epoch epoch) {

@@ -166,7 +166,10 @@ class FakeOutput final : public output::OutputBuffer {
  public:
   void on_waiting(std::function<void()>) override {}
   Status attach() override { return {}; }
-  void hold() override { ++holds; }
+  Status hold() override {
+    ++holds;
+    return {};
+  }
   void mark(checkpoint::Epoch epoch) override { marked = epoch; }
   void release(checkpoint::Epoch) override {}
   void pass() override {}

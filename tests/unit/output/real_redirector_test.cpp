@@ -57,7 +57,7 @@ TEST_F(RealRedirector, HoldsReleasesInOrderAndGoesAwayWithoutATrace) {
   ASSERT_TRUE(attached) << attached.error().text();
   ASSERT_TRUE(frame(patience)) << "until hold() packets pass";
 
-  redirector->hold();
+  ASSERT_TRUE(redirector->hold());
   ASSERT_TRUE(redirector->pause_hooks().resuming());
   while (frame(milliseconds{0})) continue;
   for (int i = 0; i < 900 && redirector->stats().held_packets == 0; ++i) EXPECT_FALSE(frame(milliseconds{100}));
@@ -84,7 +84,7 @@ TEST_F(RealRedirector, DiscardedPacketsNeverLeave) {
   ASSERT_TRUE(frame(patience));
   const auto redirector = make_redirector(qmp_, {{"n0"}, 1UL << 20, true});
   ASSERT_TRUE(redirector->attach());
-  redirector->hold();
+  ASSERT_TRUE(redirector->hold());
   ASSERT_TRUE(redirector->pause_hooks().resuming());
   while (frame(milliseconds{0})) continue;
   for (int i = 0; i < 900 && redirector->stats().held_packets == 0; ++i)
@@ -110,7 +110,7 @@ TEST_F(RealRedirector, AFailureLeavesNothingBehind) {
 TEST_F(RealRedirector, HooksAndCallsAfterTheGuestsDeathReturn) {
   auto redirector = make_redirector(qmp_, {{"n0"}, 1UL << 20, true});
   ASSERT_TRUE(redirector->attach());
-  redirector->hold();
+  ASSERT_TRUE(redirector->hold());
   const auto hooks = redirector->pause_hooks();
   ASSERT_TRUE(hooks.resuming());
   ASSERT_TRUE(guest_->kill());
