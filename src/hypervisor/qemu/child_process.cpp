@@ -88,11 +88,15 @@ Result<pid_t> start(const fs::path& program, const std::vector<std::string>& arg
 
 Result<ChildProcess> ChildProcess::spawn(const SpawnOptions& options) {
   FileActions actions;
-  ::posix_spawn_file_actions_addopen(&actions.value, 0, "/dev/null", O_RDONLY, 0);
+  if (options.input >= 0)
+    ::posix_spawn_file_actions_adddup2(&actions.value, options.input, 0);
+  else
+    ::posix_spawn_file_actions_addopen(&actions.value, 0, "/dev/null", O_RDONLY, 0);
   ::posix_spawn_file_actions_addopen(&actions.value, 1, options.output.c_str(),
                                      O_WRONLY | O_CREAT | O_TRUNC | O_APPEND, 0600);
   ::posix_spawn_file_actions_adddup2(&actions.value, 1, 2);
-  ::posix_spawn_file_actions_addclosefrom_np(&actions.value, 3);
+  if (options.extra >= 0) ::posix_spawn_file_actions_adddup2(&actions.value, options.extra, 3);
+  ::posix_spawn_file_actions_addclosefrom_np(&actions.value, options.extra >= 0 ? 4 : 3);
   ::posix_spawn_file_actions_addchdir_np(&actions.value, options.directory.c_str());
   auto pid = start(options.program, options.arguments, options.environment, actions);
   if (!pid) return std::unexpected(pid.error());

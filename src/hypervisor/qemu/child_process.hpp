@@ -20,6 +20,8 @@ struct SpawnOptions {
   std::vector<std::string> environment{};  ///< KEY=VALUE, over ours
   std::filesystem::path directory{"/"};
   std::filesystem::path output{};  ///< stdout and stderr go here (truncated)
+  int input{-1};                   ///< its stdin; -1: /dev/null
+  int extra{-1};                   ///< its descriptor 3; -1: none
 };
 
 class ChildProcess final {

@@ -1,0 +1,140 @@
+#include "hypervisor/xen/standby_host.hpp"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+#include <thread>
+
+#include "base/json.hpp"
+#include "hypervisor/xen/restore_process.hpp"
+#include "hypervisor/xen/xen_headers.hpp"
+
+namespace remus::hypervisor::xen {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+
+namespace {
+
+constexpr const char* program_name = "remus-xen-standby";
+constexpr auto check_within = milliseconds{30'000};
+constexpr auto destroy_within = milliseconds{60'000};
+constexpr auto process_ends_within = milliseconds{30'000};
+constexpr auto look_again = milliseconds{20};
+
+std::string uuid_text(const xen_domain_handle_t& handle) {
+  std::string out;
+  for (std::size_t i = 0; i < sizeof handle; ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) out += '-';
+    out += fmt::format("{:02x}", handle[i]);
+  }
+  return out;
+}
+
+/// What `check` printed last: libxl's own words may stand before it.
+nlohmann::json last_line(const std::string& text) {
+  const auto begin = text.rfind("{\"major\"");
+  return begin == std::string::npos ? nlohmann::json{} : parse_json(text.substr(begin));
+}
+
+}  // namespace
+
+StandbyPlaces places_of(const XenStandbyOptions& options) {
+  const fs::path directory = options.runtime_dir / options.name;
+  return {directory, directory / "standby.json", directory / "domain.json", directory / "restore.log"};
+}
+
+Result<fs::path> restorer_program(const XenStandbyOptions& options) {
+  std::error_code code;
+  fs::path program = options.program;
+  if (program.empty()) program = fs::read_symlink("/proc/self/exe", code).parent_path() / program_name;
+  if (::access(program.c_str(), X_OK) != 0)
+    return fail(Errc::not_found, fmt::format("{} is not there", program.native()),
+                "install Remus whole, with its Xen part");
+  return program;
+}
+
+Status check_host(const fs::path& program, const StandbyPlaces& places, const std::string& name,
+                  const StandbyFacts& facts, const nlohmann::json& config) {
+  HostNeeds needs = host_needs(config);
+  for (const auto& note : needs.notes) spdlog::warn("standby of {}: {}", name, note);
+  if (!needs.missing.empty())
+    return fail(Errc::incompatible, fmt::format("this host lacks {}", fmt::join(needs.missing, ", ")),
+                "make them here under the same names; bridges can be renamed by the option bridges");
+  auto text = qemu::run_program(program, {"check", places.config.native(), name}, check_within);
+  if (!text) return std::unexpected(text.error());
+  const nlohmann::json answer = last_line(*text);
+  try {
+    const XenVersion here{answer.at("major").get<std::uint32_t>(), answer.at("minor").get<std::uint32_t>()};
+    if (here < facts.version)
+      return fail(
+          Errc::incompatible,
+          fmt::format("the primary runs Xen {}.{}, this host Xen {}.{}: guests go to the same or a newer one",
+                      facts.version.major, facts.version.minor, here.major, here.minor));
+    if (!answer.at("domid").is_null())
+      return fail(Errc::exists,
+                  fmt::format("this host has a domain '{}' (number {})", name, answer.at("domid").dump()),
+                  "end it or rename it: it would share the guest's name");
+    if (!answer.at("incoming").is_null())
+      return fail(Errc::exists,
+                  fmt::format("this host has a domain '{}{}' (number {}) that is not ours", name,
+                              incoming_suffix, answer.at("incoming").dump()),
+                  "wait for that migration, or end what it left by xl destroy");
+    const auto free_kib = answer.at("free_kib").get<std::uint64_t>();
+    const auto need_kib = answer.at("need_kib").get<std::uint64_t>();
+    if (free_kib < need_kib)
+      return fail(Errc::exhausted,
+                  fmt::format("the guest needs {} MiB of this host, {} MiB are free", need_kib >> 10U,
+                              free_kib >> 10U),
+                  "give dom0 less (xl mem-set 0), or end other domains");
+  } catch (const nlohmann::json::exception&) {
+    return fail(Errc::io, fmt::format("libxl does not tell what this host has: {}", text->substr(0, 400)));
+  }
+  return {};
+}
+
+Result<std::optional<FoundDomain>> look_at_domain(std::uint32_t domid) {
+  const std::unique_ptr<xc_interface, decltype(&xc_interface_close)> control{
+      xc_interface_open(nullptr, nullptr, 0), &xc_interface_close};
+  if (!control) return fail_errno(errno, "cannot reach Xen", "run as root in dom0");
+  xc_dominfo_t info{};
+  const int found = xc_domain_getinfo(control.get(), domid, 1, &info);
+  if (found < 0 && errno != ESRCH)
+    return fail_errno(errno, fmt::format("cannot ask Xen for domain {}", domid));
+  if (found != 1 || info.domid != domid || info.dying != 0) return std::nullopt;
+  return FoundDomain{info.paused != 0, uuid_text(info.handle)};
+}
+
+Status give_back(const fs::path& program, const StandbyRecord& record, const StandbyPlaces& places) {
+  Status result{};
+  const auto note = [&](Status status) {
+    if (!status && result) result = std::move(status);
+  };
+  // Its stream is cut, so libxl is destroying the domain and the process is about to end.
+  if (auto process = ChildProcess::adopt(record.pid, record.start_time)) {
+    const auto deadline = std::chrono::steady_clock::now() + process_ends_within;
+    while (process->running() && std::chrono::steady_clock::now() < deadline)
+      std::this_thread::sleep_for(look_again);
+    note(process->kill());
+  }
+  if (record.domid != 0) {
+    auto state = look_at_domain(record.domid);
+    if (!state) note(std::unexpected(state.error()));
+    if (const auto ours = state.value_or(std::nullopt); ours && ours->uuid == record.uuid) {
+      auto gone = qemu::run_program(program, {"destroy", fmt::format("{}", record.domid)}, destroy_within);
+      if (!gone) note(std::unexpected(gone.error().in(fmt::format("destroying domain {}", record.domid))));
+    }
+  }
+  std::error_code code;
+  for (const auto& file : {places.config, places.log}) fs::remove(file, code);
+  // The record last: while it is there, whatever is left can still be found.
+  if (result) fs::remove(places.record, code);
+  fs::remove(places.directory, code);  // stays if others keep files in it
+  return result;
+}
+
+}  // namespace remus::hypervisor::xen
