@@ -21,7 +21,8 @@ JOBS = str(os.cpu_count() or 2)
 class Outcome:
     passed: int = 0
     failed: int = 0
-    skipped: list[str] = field(default_factory=list)
+    skipped: int = 0
+    reasons: list[str] = field(default_factory=list)  # of what was skipped; one may stand for many
     note: str = ""
 
 
@@ -158,7 +159,8 @@ def stage_integration(options):
         if word == "passed":
             outcome.passed = int(number)
         elif word == "skipped":
-            outcome.skipped = re.findall(r"^SKIPPED .*$", text, re.M) or ["(no reason printed)"] * int(number)
+            outcome.skipped = int(number)
+            outcome.reasons = re.findall(r"^SKIPPED .*$", text, re.M) or ["(no reason printed)"]
         else:
             outcome.failed += int(number)
     if status not in (0, 1) or (status == 1 and outcome.failed == 0):
@@ -210,13 +212,13 @@ def main():
 
     print("\n=== summary ===")
     for name, (outcome, seconds) in results.items():
-        print(f"{name:12} {outcome.passed:5} passed {outcome.failed:5} failed {len(outcome.skipped):5} skipped"
+        print(f"{name:12} {outcome.passed:5} passed {outcome.failed:5} failed {outcome.skipped:5} skipped"
               f"  {seconds:7.0f} s  {outcome.note}")
-        for reason in outcome.skipped:
+        for reason in outcome.reasons:
             print(f"             {reason}")
     passed = sum(o.passed for o, _ in results.values())
     failed = sum(o.failed for o, _ in results.values())
-    skipped = sum(len(o.skipped) for o, _ in results.values())
+    skipped = sum(o.skipped for o, _ in results.values())
     print(f"{passed} passed, {failed} failed, {skipped} skipped")
     return 1 if failed or not passed else 0
 

@@ -5,7 +5,6 @@ When a test fails, the logs of every process of its lab are kept in lab/out/fail
 """
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -17,13 +16,12 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+import evidence  # noqa: E402
 from lab.common import paths  # noqa: E402  (the path must be set first)
 from lab.common.accel import QEMU  # noqa: E402
 from lab.common.base_lab import BaseLab  # noqa: E402
 from lab.common.registry import clear_orphans  # noqa: E402
 from lab.qemu import Lab  # noqa: E402
-
-ARTEFACTS = paths.OUT / "failed"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -93,20 +91,6 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
             shutil.rmtree(directory, ignore_errors=True)
 
 
-def keep_stacks(lab: Lab, target: Path) -> None:
-    """Where every process of both hosts stands at this moment, if there is a gdb: what hangs is seen nowhere else."""
-    if not shutil.which("gdb"):
-        return
-    for name in "AB":
-        host = lab.host(name)
-        for pid, program in host.processes().items() if host.is_up else ():
-            if not program.startswith(("remus", "qemu-system")):
-                continue
-            with (target / name / f"stacks-{program}-{pid}.txt").open("w") as out:
-                subprocess.run(["gdb", "-p", str(pid), "-batch", "-ex", "thread apply all bt 16"], stdout=out,
-                               stderr=subprocess.STDOUT, timeout=60, check=False)
-
-
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call):
     """Keeps every log of the lab when a test fails, before a later test overwrites it."""
@@ -114,15 +98,7 @@ def pytest_runtest_makereport(item: pytest.Item, call):
     arguments = getattr(item, "funcargs", {})
     used = arguments.get("lab") or getattr(arguments.get("pair"), "lab", None)
     if report.failed and isinstance(used, BaseLab):
-        name = item.nodeid.rpartition("/")[2] + ("" if report.when == "call" else f"-{report.when}")
-        target = ARTEFACTS / re.sub(r"[^\w.-]+", "_", name)
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(
-            used.directory,
-            target,
-            ignore=shutil.ignore_patterns("disk", "disk.qcow2", "*.qmp"),
-            ignore_dangling_symlinks=True,
-        )
-        if isinstance(used, Lab):  # whose hosts' processes are this machine's
-            keep_stacks(used, target)
-        report.sections.append(("artefacts", f"logs of every process: {target}"))
+        test = item.nodeid.rpartition("/")[2] + ("" if report.when == "call" else f"-{report.when}")
+        last_words = evidence.last_words(used)  # first: what is kept next has the processes stopped for seconds
+        report.sections.append(("last words", last_words))
+        report.sections.append(("artefacts", f"logs of every process: {evidence.keep(test, used)}"))
