@@ -9,8 +9,6 @@ from pair import Pair, settle
 
 from lab.qemu import GuestSpec, Lab
 
-pytestmark = pytest.mark.long_form
-
 
 @pytest.fixture(scope="module")
 def pair(machine):

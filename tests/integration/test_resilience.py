@@ -19,9 +19,6 @@ def pair(machine):
         yield pair
 
 
-long_form = pytest.mark.long_form
-
-
 @pytest.fixture
 def client(pair):
     """A session that must come through the scenario unharmed; and protection must be there before and after."""
@@ -45,7 +42,6 @@ def test_primary_guard_killed(pair, client):
     back_to_protected(pair)
 
 
-@long_form
 def test_primary_guard_killed_while_the_guest_is_paused(pair, client):
     """The worst moment: nobody but keeper and daemon can resume the guest."""
     pair.unprotect()
@@ -63,7 +59,6 @@ def test_backup_guard_killed(pair, client):
     back_to_protected(pair)
 
 
-@long_form
 def test_backup_host_loses_power(pair, client):
     host = pair.lab.host("B")
     host.power_cut()
@@ -85,7 +80,6 @@ def test_replication_link_cut_and_restored(pair, client):
     back_to_protected(pair)
 
 
-@long_form
 @pytest.mark.parametrize("who", ["guard A", "guard B", "remusd A", "remusd B", "qemu A", "standby B"])
 def test_process_stopped_for_five_seconds(pair, client, who):
     program, name = who.split()
@@ -115,7 +109,6 @@ def test_both_daemons_killed_and_restarted(pair, client):
     assert guards == (pair.guard_pid("A"), pair.guard_pid("B")), "guards are not disturbed by a daemon's end"
 
 
-@long_form
 def test_backup_disk_and_memory_full(pair, client):
     host = pair.lab.host("B")
     for path in ("/var/lib/remus/filler", "/dev/shm/filler"):
