@@ -75,7 +75,7 @@ TEST(OpenApi, NamesEveryFieldOfAGuardsStatusAndWhichMayBeNull) {
   ASSERT_FALSE(lines.empty());
   expect_documented(guard::to_json(guard::GuardStatus{}), lines);
   guard::GuardStatus full;
-  full.sync.emplace();
+  full.sync = guard::GuardStatus::Sync{};
   expect_documented(guard::to_json(full), lines);
 }
 

@@ -100,7 +100,7 @@ std::vector<Optional> optionals() {
 
 TEST(StatusJson, WhatIsNotKnownIsNullAndNeverANought) {
   GuardStatus none;
-  none.sync.emplace();
+  none.sync = GuardStatus::Sync{};
   for (const auto& [pointer, present, seen_in] : optionals()) {
     const nlohmann::json::json_pointer at{pointer};
     const auto written = to_json(none);
@@ -123,7 +123,7 @@ TEST(StatusJson, WhatIsNotKnownIsNullAndNeverANought) {
 
 TEST(StatusJson, NoMemberThatMayBeAbsentIsForgottenHere) {
   GuardStatus none;
-  none.sync.emplace();
+  none.sync = GuardStatus::Sync{};
   std::set<std::string> nulls;
   const auto flat = to_json(none).flatten();
   for (const auto& [pointer, value] : flat.items())
