@@ -85,6 +85,10 @@ SANITIZERS = {
 }
 
 
+# Debian's clang comes without its symbolizer; binutils' is always there.
+SYMBOLIZER = shutil.which("llvm-symbolizer-19") or shutil.which("addr2line")
+
+
 def stage_sanitizers(_):
     total = Outcome()
     for preset, variables in SANITIZERS.items():
@@ -95,7 +99,9 @@ def stage_sanitizers(_):
         reports = ROOT / "build" / preset / "reports"
         shutil.rmtree(reports, ignore_errors=True)
         reports.mkdir()
-        part = ctest(preset, {name: value.format(reports=reports / preset) for name, value in variables.items()})
+        part = ctest(preset, {
+            name: f"{value.format(reports=reports / preset)}:external_symbolizer_path={SYMBOLIZER}"
+            for name, value in variables.items()})
         total.passed += part.passed
         total.failed += part.failed
         for report in sorted(reports.iterdir()):

@@ -98,12 +98,12 @@ class Follow : public testing::Test {
     return lines_;
   }
 
+  boost::asio::io_context io_{1};  // outlives the log, whose followers end on it
   EventLog log;
 
  private:
   test::TempDir dir_;
   std::filesystem::path socket_{dir_.path() / "sock"};
-  boost::asio::io_context io_{1};
   std::string guest_;
   bool following_{};
   http::Server server_{io_, [this](const http::Request&, const http::Responder& responder) {
