@@ -14,7 +14,7 @@ from lab.xen.network import MGMT_HOST
 class MachineSpec:
     """Sizes of a host. The dom0 has one processor: in an emulated machine more make it slower."""
 
-    memory_mib: int = 3072
+    memory_mib: int = 2048
     dom0_memory_mib: int = 768
     cpus: int = 1
 

@@ -3,6 +3,8 @@
 //
 // The "QMP socket" of the spec is a file whose first word is the pid that stands for the guest, and whose
 // second, if any, is how to misbehave: "refuse" (the guest cannot be protected), "crash" (exit at once).
+#include <signal.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -138,6 +140,7 @@ class FakeGuard {
 }  // namespace
 
 int main(int argc, char** argv) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // one that outlived its test would keep ctest waiting for its output's end
   CLI::App app{"plays a guard"};
   std::string file;
   app.add_option("--spec", file)->required();
@@ -153,6 +156,6 @@ int main(int argc, char** argv) {
   boost::asio::io_context io{1};
   FakeGuard guard{io, std::move(*spec)};
   if (guard.behaviour() == "crash" || !guard.start()) return 3;
-  io.run_for(std::chrono::seconds{120});  // never outlives a test run that was killed for long
+  io.run_for(std::chrono::seconds{120});
   return 0;
 }
