@@ -1,0 +1,53 @@
+#include "hypervisor/xen/death_watch.hpp"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+
+#include <cstdlib>
+
+namespace remus::hypervisor::xen {
+
+Status DeathWatch::start() {
+  stop_.reset(::eventfd(0, EFD_CLOEXEC));
+  store_ = xs_open(0);
+  if (!stop_ || store_ == nullptr || !xs_watch(store_, "@releaseDomain", "end"))
+    return fail(Errc::unreachable, "cannot ask xenstored to tell when domains end", "is xenstored running?");
+  thread_ = std::thread{[this] { run(); }};
+  return {};
+}
+
+DeathWatch::~DeathWatch() {
+  if (thread_.joinable()) {
+    static_cast<void>(::eventfd_write(stop_.get(), 1));
+    thread_.join();
+  }
+  if (store_ != nullptr) xs_close(store_);
+}
+
+void DeathWatch::look() {
+  const auto state = domain_state(*handles_, domid_);
+  auto seen = End::none;
+  if (!state || state->dying)
+    seen = End::otherwise;
+  else if (state->shut_down && !state->suspended())
+    seen = state->reason == SHUTDOWN_poweroff || state->reason == SHUTDOWN_reboot ? End::in_order
+                                                                                  : End::otherwise;
+  if (seen == End::none) return;
+  auto none = End::none;  // what was seen first holds: a domain in order is destroyed afterwards
+  end_.compare_exchange_strong(none, seen);
+}
+
+void DeathWatch::run() {
+  pollfd fds[] = {{xs_fileno(store_), POLLIN, 0}, {stop_.get(), POLLIN, 0}};
+  while (::poll(fds, 2, -1) >= 0 || errno == EINTR) {
+    if (fds[1].revents != 0) return;
+    if ((fds[0].revents & POLLIN) == 0) {
+      if (fds[0].revents != 0) return;  // xenstored is gone; look() still tells
+      continue;
+    }
+    while (char** event = xs_check_watch(store_)) std::free(static_cast<void*>(event));
+    look();
+  }
+}
+
+}  // namespace remus::hypervisor::xen

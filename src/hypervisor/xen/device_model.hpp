@@ -1,0 +1,53 @@
+// The device model (QEMU) of an HVM guest: stopped with it, asked for its state, told to log what it writes
+// to memory.
+//
+// libxl's own monitor socket takes one client at a time, and libxl needs it for `xl unpause` and others; QEMU
+// has a second one for xentop's statistics, which does without while a guest is protected.
+#pragma once
+
+#include <memory>
+
+#include "base/fd.hpp"
+#include "hypervisor/qemu/qmp.hpp"
+#include "hypervisor/xen/device_state.hpp"
+#include "hypervisor/xen/handles.hpp"
+#include "hypervisor/xen/session_mark.hpp"
+
+namespace remus::hypervisor::xen {
+
+class DeviceModel final {
+ public:
+  DeviceModel(std::shared_ptr<Handles> handles, std::uint32_t domid, SessionMark& mark)
+      : handles_{std::move(handles)}, domid_{domid}, mark_{mark} {}
+  ~DeviceModel() { close(); }
+  DeviceModel(const DeviceModel&) = delete;
+  DeviceModel& operator=(const DeviceModel&) = delete;
+
+  Status open();
+  /// From now on what it writes to the guest's memory is in the guest's log.
+  Status log_writes(bool on);
+  /// It does nothing more; what it has begun is finished when this returns. Errors leave it running.
+  Status stop();
+  Status resume();
+  /// Sections 3 and 4 of the device state. Only while it is stopped.
+  Status save(DeviceStateWriter& state);
+  /// Leaves it running, and not logging. Idempotent.
+  void close();
+
+ private:
+  Status save_xenstore(DeviceStateWriter& state);
+
+  std::shared_ptr<Handles> handles_;
+  std::uint32_t domid_;
+  SessionMark& mark_;
+  std::shared_ptr<qemu::Qmp> monitor_{};
+  Fd file_{};           ///< a memfd QEMU writes its state to
+  std::string path_{};  ///< as QEMU reaches it
+  bool logging_{false};
+  bool stopped_{false};
+};
+
+/// For a rescue: makes a device model go on that a dead predecessor has stopped.
+Status rescue_device_model(std::uint32_t domid, bool stopped, bool logging);
+
+}  // namespace remus::hypervisor::xen

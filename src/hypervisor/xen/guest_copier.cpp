@@ -1,0 +1,167 @@
+#include "hypervisor/xen/guest_copier.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+
+#include "hypervisor/xen/records.hpp"
+
+namespace remus::hypervisor::xen {
+
+namespace {
+constexpr std::size_t batch_pages_max = 1024;
+constexpr std::uint32_t call_back_pages = 4096;
+
+std::unexpected<Error> sink_full(std::uint32_t domid) {
+  return fail(Errc::exhausted, fmt::format("the buffer for a checkpoint of domain {} is full", domid),
+              "give the guard a larger buffer, or calm the guest");
+}
+
+const std::uint64_t* entries_of(const std::byte* page) {
+  return reinterpret_cast<const std::uint64_t*>(page);
+}
+}  // namespace
+
+GuestCopier::GuestCopier(std::shared_ptr<Handles> handles, std::uint32_t domid, const GuestMemory& memory,
+                         std::span<const std::uint64_t> frames, FrameTable table)
+    : domid_{domid}, memory_{memory}, frames_{frames}, table_{table} {
+  if (!paravirtual()) return;
+  page_types_ = std::make_unique<PageTypes>(std::move(handles), domid);
+  batch_.reserve(batch_pages_max);
+  batch_types_.reserve(batch_pages_max);
+  types_.assign(memory.layout().pages(), 0);
+  put_off_.reserve(batch_pages_max);
+}
+
+Status GuestCopier::copy_all(PageWriter& writer, const std::function<bool(std::uint64_t pages)>& go_on) {
+  std::uint64_t done = 0;
+  for (const Run& run : memory_.runs()) {
+    for (std::uint32_t i = 0; i < run.pages; ++i) {
+      const Page page{run.first_gfn + i, run.first_page + i,
+                      run.memory + std::size_t{i} * checkpoint::page_bytes};
+      if (!paravirtual()) {
+        if (!writer.write(page.index, page.memory)) return sink_full(domid_);
+      } else {
+        batch_.push_back(page);
+        if (batch_.size() == batch_pages_max)
+          if (auto flushed = flush(writer, false); !flushed) return flushed;
+      }
+      if (++done % call_back_pages == 0 && !go_on(done)) return {};
+    }
+  }
+  return flush(writer, false);
+}
+
+Status GuestCopier::copy_dirty(PageWriter& writer, std::span<const unsigned long> log, bool still) {
+  for (const Run& run : memory_.runs()) {
+    const std::uint64_t end = run.first_gfn + run.pages;
+    for (std::uint64_t word = run.first_gfn / 64; word <= (end - 1) / 64 && word < log.size(); ++word) {
+      for (unsigned long bits = log[word]; bits != 0; bits &= bits - 1) {
+        const std::uint64_t gfn = word * 64 + static_cast<unsigned>(std::countr_zero(bits));
+        if (gfn < run.first_gfn || gfn >= end) continue;
+        const auto i = static_cast<std::uint32_t>(gfn - run.first_gfn);
+        const Page page{gfn, run.first_page + i, run.memory + std::size_t{i} * checkpoint::page_bytes};
+        if (!paravirtual()) {
+          if (!writer.write(page.index, page.memory)) return sink_full(domid_);
+          continue;
+        }
+        batch_.push_back(page);
+        if (batch_.size() == batch_pages_max)
+          if (auto flushed = flush(writer, still); !flushed) return flushed;
+      }
+    }
+  }
+  if (still) {
+    for (const Page& page : always_)
+      if (!writer.write(page.index, page.memory)) return sink_full(domid_);
+    for (const Page& page : put_off_) {
+      batch_.push_back(page);
+      if (batch_.size() == batch_pages_max)
+        if (auto flushed = flush(writer, still); !flushed) return flushed;
+    }
+    put_off_.clear();
+  }
+  return flush(writer, still);
+}
+
+void GuestCopier::always(std::uint64_t gfn) {
+  const std::byte* memory = memory_.page(gfn);
+  if (memory == nullptr) return;
+  for (const Run& run : memory_.runs())
+    if (gfn >= run.first_gfn && gfn - run.first_gfn < run.pages)
+      always_.push_back({gfn, run.first_page + static_cast<std::uint32_t>(gfn - run.first_gfn), memory});
+}
+
+Status GuestCopier::flush(PageWriter& writer, bool still) {
+  if (batch_.empty()) return {};
+  batch_types_.clear();
+  for (const Page& page : batch_) batch_types_.push_back(frames_[page.gfn]);
+  if (auto asked = page_types_->ask(batch_types_); !asked) return asked;
+  for (std::size_t i = 0; i < batch_.size(); ++i)
+    if (auto written = write_one(writer, batch_[i], batch_types_[i], still); !written) return written;
+  batch_.clear();
+  return {};
+}
+
+Status GuestCopier::write_one(PageWriter& writer, const Page& page, std::uint64_t type, bool still) {
+  if (type >= page_type::broken)
+    return fail(Errc::io, fmt::format("domain {} has given page {:#x} away", domid_, page.gfn),
+                "it is synchronized anew");
+  types_[page.index] = static_cast<std::uint8_t>(type);
+  if (!is_page_table(type)) return writer.write(page.index, page.memory) ? Status{} : sink_full(domid_);
+  std::byte* room = writer.begin();
+  if (room == nullptr) return sink_full(domid_);
+  if (canonicalize(table_, type, entries_of(page.memory), reinterpret_cast<std::uint64_t*>(room))) {
+    writer.commit(page.index, room);
+    return {};
+  }
+  if (still)
+    return fail(Errc::io,
+                fmt::format("the page table {:#x} of domain {} names a frame that is not the domain's",
+                            page.gfn, domid_));
+  put_off_.push_back(page);
+  return {};
+}
+
+void GuestCopier::write_types(DeviceStateWriter& state) const {
+  if (!paravirtual()) return;
+  state.begin(Section::page_types);
+  for (const Run& run : memory_.runs())
+    for (std::uint32_t i = 0; i < run.pages; ++i)
+      if (const std::uint64_t type = types_[run.first_page + i]; type != page_type::none)
+        state.append(bytes_of(coded_pfn(run.first_gfn + i, type)));
+  state.end();
+}
+
+Status GuestCopier::visit(
+    const std::function<void(checkpoint::PageIndex, std::span<const std::byte>)>& visit) const {
+  if (!paravirtual()) {
+    for (const Run& run : memory_.runs())
+      visit(run.first_page, {run.memory, std::size_t{run.pages} * checkpoint::page_bytes});
+    return {};
+  }
+  std::vector<xen_pfn_t> types;
+  alignas(8) std::array<std::byte, checkpoint::page_bytes> canonical{};
+  for (const Run& run : memory_.runs()) {
+    types.assign(frames_.begin() + static_cast<std::ptrdiff_t>(run.first_gfn),
+                 frames_.begin() + static_cast<std::ptrdiff_t>(run.first_gfn + run.pages));
+    if (auto asked = page_types_->ask(types); !asked) return asked;
+    for (std::uint32_t i = 0; i < run.pages; ++i) {
+      const std::byte* page = run.memory + std::size_t{i} * checkpoint::page_bytes;
+      if (!is_page_table(types[i])) {
+        visit(run.first_page + i, {page, checkpoint::page_bytes});
+      } else if (canonicalize(table_, types[i], entries_of(page),
+                              reinterpret_cast<std::uint64_t*>(canonical.data()))) {
+        visit(run.first_page + i, canonical);
+      } else {
+        return fail(Errc::io,
+                    fmt::format("the page table {:#x} of domain {} is broken", run.first_gfn + i, domid_));
+      }
+    }
+  }
+  return {};
+}
+
+}  // namespace remus::hypervisor::xen

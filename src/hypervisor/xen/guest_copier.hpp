@@ -1,0 +1,61 @@
+// Copies the pages a log names from the guest into a sink.
+//
+// For HVM and PVH guests that is a memcpy. A PV guest's page tables are written in canonical form, so the
+// type of each page must be known: Xen logs a page as dirty whenever it becomes a page table, ceases to be
+// one, is pinned or unpinned, so it is asked for the types of dirty pages only. A page table the running
+// guest is changing is put off until it stands still.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "hypervisor/xen/device_state.hpp"
+#include "hypervisor/xen/guest_memory.hpp"
+#include "hypervisor/xen/page_tables.hpp"
+#include "hypervisor/xen/page_writer.hpp"
+
+namespace remus::hypervisor::xen {
+
+class GuestCopier final {
+ public:
+  /// `frames` is empty for guests whose gfns are mapped by themselves, else the machine frame of each pfn.
+  GuestCopier(std::shared_ptr<Handles> handles, std::uint32_t domid, const GuestMemory& memory,
+              std::span<const std::uint64_t> frames, FrameTable table);
+
+  /// Every page. Called back every few thousand pages; returns early when that is false.
+  Status copy_all(PageWriter& writer, const std::function<bool(std::uint64_t pages)>& go_on);
+  /// The pages of the log. `still`: the guest stands still; what was put off is copied, too.
+  Status copy_dirty(PageWriter& writer, std::span<const unsigned long> log, bool still);
+  /// Copied with every copy_dirty() of a guest that stands still, whatever the log says: what Xen itself
+  /// writes.
+  void always(std::uint64_t gfn);
+
+  /// Section 2 of the device state; nothing but for PV guests.
+  void write_types(DeviceStateWriter& state) const;
+  /// The guest's memory as copies of it look, while it stands still.
+  Status visit(const std::function<void(checkpoint::PageIndex, std::span<const std::byte>)>& visit) const;
+
+ private:
+  struct Page {
+    std::uint64_t gfn{};
+    checkpoint::PageIndex index{};
+    const std::byte* memory{};
+  };
+  [[nodiscard]] bool paravirtual() const noexcept { return !frames_.empty(); }
+  Status flush(PageWriter& writer, bool still);
+  Status write_one(PageWriter& writer, const Page& page, std::uint64_t type, bool still);
+
+  std::uint32_t domid_;
+  const GuestMemory& memory_;
+  std::span<const std::uint64_t> frames_;
+  FrameTable table_;
+  std::unique_ptr<PageTypes> page_types_{};  ///< PV only
+  std::vector<Page> batch_{};                ///< up to batch_pages_max
+  std::vector<xen_pfn_t> batch_types_{};
+  std::vector<std::uint8_t> types_{};  ///< of each page of the layout; PV only
+  std::vector<Page> put_off_{};
+  std::vector<Page> always_{};
+};
+
+}  // namespace remus::hypervisor::xen

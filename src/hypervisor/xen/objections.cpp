@@ -1,0 +1,66 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "hypervisor/xen/domain_facts.hpp"
+
+namespace remus::hypervisor::xen {
+
+namespace {
+constexpr std::size_t vif_count_max = 32;
+/// xl rounds memory to pages and adds slack for the guest's video memory; more than this is a balloon.
+constexpr std::uint64_t balloon_slack_kib = 1024;
+}  // namespace
+
+std::string_view to_string(Kind kind) noexcept {
+  switch (kind) {
+    case Kind::pv:
+      return "pv";
+    case Kind::pvh:
+      return "pvh";
+    case Kind::hvm:
+      return "hvm";
+  }
+  return "?";
+}
+
+std::vector<std::string> objections(const DomainFacts& facts, const XenAttachOptions& options) {
+  std::vector<std::string> reasons;
+  const auto object = [&](std::string reason) { reasons.push_back(std::move(reason)); };
+  if (facts.domid == 0) {
+    object("it is Domain-0, the host itself");
+    return reasons;
+  }
+  if (facts.dying) object("it is being destroyed");
+  if (facts.shut_down) object("it has shut down or crashed");
+  if (facts.paused) object("it is paused (xl unpause it, or wait until it has been created)");
+  if (facts.moving) object("it is being saved, restored or migrated: wait until that has ended");
+  if (facts.kind == Kind::pv && facts.pv_width_bytes != 8)
+    object("it is a 32-bit paravirtual guest, which this version cannot capture");
+  if (facts.passthrough_devices > 0)
+    object(fmt::format(
+        "it uses {} device(s) of the host directly (PCI passthrough): their state cannot be copied",
+        facts.passthrough_devices));
+  if (facts.populate_on_demand_pages > 0)
+    object(fmt::format("{} pages of its memory are populated on demand: set memory = maxmem",
+                       facts.populate_on_demand_pages));
+  if (facts.target_kib != 0 && facts.target_kib + balloon_slack_kib < facts.maximum_kib)
+    object(fmt::format("it is ballooned to {} of {} MiB: set memory = maxmem (xl mem-set)",
+                       facts.target_kib >> 10, facts.maximum_kib >> 10));
+  for (const Disk& disk : facts.disks)
+    if (disk.writable && std::ranges::find(options.vouched_disks, disk.device) == options.vouched_disks.end())
+      object(fmt::format(
+          "its disk {} ({}) can be written, and disks are not replicated yet: make it read-only, or "
+          "remove it",
+          disk.device, disk.target));
+  for (const std::string& device : facts.other_devices)
+    object(fmt::format("it has {}, which cannot be replicated", device));
+  if (facts.stub_domain) object("its device model runs in a domain of its own (a stub domain)");
+  if (facts.restricted_model)
+    object("its device model is restricted (dm_restrict = 1), and cannot hand over its state");
+  if (facts.vifs.size() > vif_count_max)
+    object(fmt::format("it has {} network interfaces; {} are possible", facts.vifs.size(), vif_count_max));
+  return reasons;
+}
+
+}  // namespace remus::hypervisor::xen

@@ -1,0 +1,62 @@
+// Puts pages of the guest into a sink: one virtual call for a stretch of space, none for what it holds.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "checkpoint/sink.hpp"
+
+namespace remus::hypervisor::xen {
+
+[[nodiscard]] inline bool is_zero_page(const std::byte* page) noexcept {
+  std::uint64_t first = 0;
+  std::memcpy(&first, page, sizeof first);
+  // Each word equals the one before it.
+  return first == 0 && std::memcmp(page, page + sizeof first, checkpoint::page_bytes - sizeof first) == 0;
+}
+
+class PageWriter final {
+ public:
+  explicit PageWriter(checkpoint::CheckpointSink& sink) : sink_{sink} {}
+
+  /// False when the sink has reached its bound.
+  [[nodiscard]] bool write(checkpoint::PageIndex index, const std::byte* page) {
+    if (is_zero_page(page)) {
+      sink_.zero_page(index);
+      ++zero_pages_;
+      return true;
+    }
+    std::byte* room = begin();
+    if (room == nullptr) return false;
+    std::memcpy(room, page, checkpoint::page_bytes);
+    commit(index, room);
+    return true;
+  }
+
+  /// For a page that is made in place: a page of space, or nullptr when the sink has reached its bound; then
+  /// commit() it.
+  [[nodiscard]] std::byte* begin() {
+    if (room_.size() < checkpoint::page_bytes) {
+      room_ = sink_.space(checkpoint::page_bytes);
+      if (room_.size() < checkpoint::page_bytes) return nullptr;
+    }
+    return room_.data();
+  }
+  void commit(checkpoint::PageIndex index, const std::byte* room) {
+    sink_.advance(checkpoint::page_bytes);
+    room_ = room_.subspan(checkpoint::page_bytes);
+    sink_.page(index, room);
+    ++pages_;
+  }
+
+  [[nodiscard]] std::uint64_t pages() const noexcept { return pages_; }
+  [[nodiscard]] std::uint64_t zero_pages() const noexcept { return zero_pages_; }
+
+ private:
+  checkpoint::CheckpointSink& sink_;
+  std::span<std::byte> room_{};
+  std::uint64_t pages_{};
+  std::uint64_t zero_pages_{};
+};
+
+}  // namespace remus::hypervisor::xen

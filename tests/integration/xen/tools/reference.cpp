@@ -1,0 +1,157 @@
+#include "reference.hpp"
+
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <xenctrl.h>
+#include <xenguest.h>
+
+#include <cstring>
+#include <map>
+#include <vector>
+
+#include "base/fd.hpp"
+#include "hypervisor/xen/device_state.hpp"
+#include "hypervisor/xen/handles.hpp"
+#include "save_file.hpp"
+
+namespace remus::test {
+
+using namespace remus::hypervisor::xen;
+
+namespace {
+
+constexpr std::uint64_t shown_max = 20;
+
+/// What xc_domain_save writes about a domain that stands still.
+Result<std::vector<std::byte>> stock_stream(Handles& handles, std::uint32_t domid) {
+  const auto state = domain_state(handles, domid);
+  if (!state) return fail(Errc::not_found, "the domain is gone");
+  // Stock save insists on a domain that is shut down for suspension; one that is paused stays paused all the
+  // same.
+  const bool shut = state->suspended() || xc_domain_shutdown(handles.xc(), domid, SHUTDOWN_suspend) == 0;
+  if (!shut) return handles.fail_call("shutting down for the reference");
+  const Fd file{::memfd_create("stock", 0)};
+  save_callbacks callbacks{};
+  callbacks.suspend = [](void*) { return 1; };
+  callbacks.switch_qemu_logdirty = [](std::uint32_t, unsigned, void*) { return 0; };
+  if (xc_domain_save(handles.xc(), file.get(), domid, 0, &callbacks, XC_STREAM_PLAIN, -1) != 0)
+    return handles.fail_call("xc_domain_save");
+  if (!state->suspended()) static_cast<void>(xc_domain_resume(handles.xc(), domid, 0));
+  std::vector<std::byte> bytes(static_cast<std::size_t>(::lseek(file.get(), 0, SEEK_END)));
+  for (std::size_t at = 0; at < bytes.size();) {
+    const ssize_t got = ::pread(file.get(), bytes.data() + at, bytes.size() - at, static_cast<off_t>(at));
+    if (got <= 0) return fail(Errc::io, "reading the reference back");
+    at += static_cast<std::size_t>(got);
+  }
+  return bytes;
+}
+
+class Comparison final {
+ public:
+  explicit Comparison(const ImageSink& image) : image_{image} {
+    for (const auto& block : image.guest().blocks)
+      for (std::uint32_t i = 0; i < block.pages(); ++i) ours_[first_gfn(block) + i] = block.first_page + i;
+  }
+  Status pages(std::span<const std::byte> body, const std::map<std::uint64_t, std::uint64_t>& types) {
+    PageDataHeader header;
+    std::memcpy(&header, body.data(), sizeof header);
+    const std::byte* contents = body.data() + sizeof header + header.count * sizeof(std::uint64_t);
+    for (std::uint32_t i = 0; i < header.count; ++i) {
+      std::uint64_t coded = 0;
+      std::memcpy(&coded, body.data() + sizeof header + i * sizeof coded, sizeof coded);
+      if (type_of(coded) >= page_type::broken) continue;
+      page(pfn_of(coded), type_of(coded), contents, types);
+      contents += checkpoint::page_bytes;
+    }
+    return {};
+  }
+  void page(std::uint64_t pfn, std::uint64_t type, const std::byte* content,
+            const std::map<std::uint64_t, std::uint64_t>& types) {
+    const auto found = ours_.find(pfn);
+    if (found == ours_.end()) return differ(fmt::format("page {:#x} was not captured", pfn));
+    const auto ours = types.find(pfn);
+    if ((ours == types.end() ? 0 : ours->second) != type)
+      differ(fmt::format("page {:#x} has type {:#x}, was captured as {:#x}", pfn, type,
+                         ours == types.end() ? 0 : ours->second));
+    const std::byte* captured = image_.at(found->second);
+    if (std::memcmp(captured, content, checkpoint::page_bytes) != 0) {
+      std::size_t at = 0;
+      std::size_t count = 0;
+      for (std::size_t i = 0; i < checkpoint::page_bytes; ++i)
+        if (captured[i] != content[i] && count++ == 0) at = i;
+      differ(fmt::format("page {:#x} (type {:#x}): {} bytes differ from {:#x} on", pfn, type, count, at));
+    }
+    ours_.erase(found);
+    ++pages_;
+  }
+  void differ(const std::string& what) {
+    if (differences_++ < shown_max) fmt::print("difference: {}\n", what);
+  }
+  std::uint64_t finish() {
+    for (const auto& [pfn, index] : ours_) differ(fmt::format("page {:#x} is not in the reference", pfn));
+    fmt::print("reference: {} pages compared, {} differences\n", pages_, differences_);
+    return differences_;
+  }
+
+ private:
+  const ImageSink& image_;
+  std::map<std::uint64_t, checkpoint::PageIndex> ours_{};
+  std::uint64_t pages_{};
+  std::uint64_t differences_{};
+};
+
+}  // namespace
+
+Result<std::uint64_t> compare_with_stock(std::uint32_t domid, const ImageSink& image) {
+  auto handles = Handles::open();
+  if (!handles) return std::unexpected(handles.error());
+  auto stream = stock_stream(**handles, domid);
+  if (!stream) return std::unexpected(stream.error());
+  auto state = parse_device_state(image.state());
+  if (!state) return std::unexpected(state.error());
+  std::map<std::uint64_t, std::uint64_t> types;
+  for (std::size_t i = 0; i < state->page_type_count(); ++i)
+    types[pfn_of(state->page_type(i))] = type_of(state->page_type(i));
+  std::vector<Record> ours;
+  auto listed = visit_records(state->records, [&](const Record& record) -> Status {
+    ours.push_back(record);
+    return {};
+  });
+  if (!listed) return std::unexpected(listed.error());
+  Comparison comparison{image};
+  std::size_t next = 0;
+  auto visited = visit_records(
+      std::span{*stream}.subspan(sizeof(ImageHeader) + sizeof(DomainHeader)),
+      [&](const Record& record) -> Status {
+        switch (static_cast<Libxc>(record.type)) {
+          case Libxc::page_data:
+            return comparison.pages(record.body, types);
+          case Libxc::end:
+          case Libxc::static_data_end:
+          case Libxc::x86_pv_info:
+          case Libxc::x86_cpuid_policy:
+          case Libxc::x86_msr_policy:
+            return {};
+          default:
+            break;
+        }
+        if (next == ours.size() || ours[next].type != record.type) {
+          comparison.differ(fmt::format("record {:#x} was not captured in its place", record.type));
+        } else {
+          const auto body = ours[next++].body;
+          std::size_t count = 0;
+          std::size_t first = 0;
+          for (std::size_t i = 0; i < std::min(body.size(), record.body.size()); ++i)
+            if (body[i] != record.body[i] && count++ == 0) first = i;
+          if (count > 0 || body.size() != record.body.size())
+            comparison.differ(fmt::format("record {:#x}: {} and {} bytes, {} differ from {:#x} on",
+                                          record.type, body.size(), record.body.size(), count, first));
+        }
+        return {};
+      });
+  if (!visited) return std::unexpected(visited.error());
+  return comparison.finish();
+}
+
+}  // namespace remus::test
