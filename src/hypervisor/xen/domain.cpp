@@ -2,12 +2,12 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <openssl/evp.h>
 #include <spdlog/spdlog.h>
 
 #include <optional>
 
 #include "base/fault.hpp"
+#include "hypervisor/xen/base64.hpp"
 #include "hypervisor/xen/death_watch.hpp"
 #include "hypervisor/xen/device_model.hpp"
 #include "hypervisor/xen/dirty_log.hpp"
@@ -32,15 +32,6 @@ constexpr std::chrono::milliseconds user_pause_patience{10'000};
 
 std::uint64_t us_since(Clock::time_point from, Clock::time_point to) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(to - from).count());
-}
-
-std::string base64(std::span<const std::byte> bytes) {
-  std::string text((bytes.size() + 2) / 3 * 4 + 1, '\0');
-  const int length =
-      EVP_EncodeBlock(reinterpret_cast<unsigned char*>(text.data()),
-                      reinterpret_cast<const unsigned char*>(bytes.data()), static_cast<int>(bytes.size()));
-  text.resize(static_cast<std::size_t>(length));
-  return text;
 }
 
 class Source final : public XenDomain {
@@ -156,7 +147,7 @@ Status Source::describe() {
   device_.record(Libxc::static_data_end, {});
   if (paravirtual())
     if (auto written = pv_.write_p2m_frames(device_); !written) return written;
-  const std::string records = base64(device_.bytes().subspan(first));
+  const std::string records = encode_base64(device_.bytes().subspan(first));
   device_.end();
 
   json vifs = json::array();

@@ -5,11 +5,6 @@
 // repeat them.
 #pragma once
 
-#include <xenctrl.h>
-#include <xenevtchn.h>
-#include <xenforeignmemory.h>
-#include <xenstore.h>
-#include <xentoollog.h>
 
 #include <memory>
 #include <mutex>
@@ -18,6 +13,7 @@
 #include <string_view>
 
 #include "base/error.hpp"
+#include "hypervisor/xen/xen_headers.hpp"
 
 namespace remus::hypervisor::xen {
 

@@ -1,8 +1,8 @@
 #include "hypervisor/xen/hvm_records.hpp"
 
+
 #include <fmt/format.h>
 #include <xen/hvm/params.h>
-#include <xenguest.h>
 
 #include <array>
 #include <memory>

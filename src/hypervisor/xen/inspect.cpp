@@ -1,8 +1,7 @@
 #include "hypervisor/xen/inspect.hpp"
+#include "hypervisor/xen/restorer/libxl.hpp"
 
 #include <fmt/format.h>
-#include <libxl.h>
-#include <libxl_utils.h>
 #include <xen/hvm/params.h>
 
 #include <charconv>

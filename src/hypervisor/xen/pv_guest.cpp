@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <sys/mman.h>
-#include <xenguest.h>
 
 #include <cstring>
 
@@ -13,7 +12,7 @@ namespace remus::hypervisor::xen {
 namespace {
 constexpr std::size_t entries_a_page = XC_PAGE_SIZE / sizeof(std::uint64_t);
 constexpr std::size_t m2p_chunk_pages = 512;  // Xen tells its table of frames in chunks of 2 MiB
-constexpr std::uint64_t no_frame = ~std::uint64_t{0};
+constexpr std::uint64_t unpopulated_frame = ~std::uint64_t{0};
 
 std::uint64_t entry_of(const std::byte* page, std::size_t index) {
   std::uint64_t entry = 0;
@@ -75,7 +74,7 @@ Status PvGuest::read_p2m() {
   static_cast<void>(xc_unmap_domain_meminfo(handles_->xc(), &info));
   const std::size_t mfns = m2p_pages_ * entries_a_page;
   for (std::uint64_t& mfn : mfn_of_pfn_)
-    if (mfn >= mfns) mfn = no_frame;  // not populated, or marked as somebody else's
+    if (mfn >= mfns) mfn = unpopulated_frame;  // not populated, or marked as somebody else's
   table_ = FrameTable{{static_cast<const std::uint64_t*>(m2p_), mfns}, mfn_of_pfn_};
   if (p2m_changed())
     return fail(Errc::io, fmt::format("domain {} is changing its memory map", domid_), "try again");

@@ -1,7 +1,6 @@
 // Frees a domain from a guard that died: see domain.hpp.
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
-#include <xenguest.h>
 
 #include <chrono>
 #include <thread>
@@ -16,7 +15,7 @@ namespace remus::hypervisor::xen {
 namespace {
 
 using std::chrono::milliseconds;
-constexpr milliseconds late_patience{5000};
+constexpr milliseconds request_patience{5000};
 
 std::string uuid_of(const Handles& handles, std::uint32_t domid) {
   // "/vm/<uuid>"
@@ -29,7 +28,7 @@ void withdraw_request(const Handles& handles, std::uint32_t domid) {
   const std::string control = Handles::domain_path(domid) + "/control/shutdown";
   const bool pending = handles.read(control).value_or("") == "suspend";
   if (pending && handles.write(control, "")) return;
-  for (const auto end = std::chrono::steady_clock::now() + late_patience;
+  for (const auto end = std::chrono::steady_clock::now() + request_patience;
        std::chrono::steady_clock::now() < end; std::this_thread::sleep_for(milliseconds{10})) {
     const auto state = domain_state(handles, domid);
     if (!state || state->shut_down) return;

@@ -8,7 +8,6 @@
 #include <unistd.h>
 #include <xen/hvm/ioreq.h>
 #include <xen/memory.h>
-#include <xenguest.h>
 
 #include <algorithm>
 #include <cerrno>

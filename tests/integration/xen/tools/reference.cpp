@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include <xenctrl.h>
-#include <xenguest.h>
 
 #include <cstring>
 #include <map>

@@ -2,13 +2,13 @@
 
 #include <arpa/inet.h>
 #include <endian.h>
-#include <openssl/evp.h>
 
 #include <cstdio>
 #include <map>
 #include <memory>
 #include <string_view>
 
+#include "hypervisor/xen/base64.hpp"
 #include "hypervisor/xen/device_state.hpp"
 
 namespace remus::test {
@@ -42,14 +42,6 @@ class File final {
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> file_;
   bool good_{true};
 };
-
-std::vector<std::byte> from_base64(const std::string& text) {
-  std::vector<std::byte> bytes(text.size() / 4 * 3);
-  EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),
-                  reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
-  bytes.resize(bytes.size() / 8 * 8);  // records end on a multiple of 8; what is more is base64's padding
-  return bytes;
-}
 
 void write_header(File& file, const std::string& config) {
   constexpr std::string_view magic{"Xen saved domain, xl format\n \0 \r", 32};
@@ -106,7 +98,9 @@ Status write_save_file(const std::string& path, const hypervisor::GuestDescripti
   domain.xen_minor =
       static_cast<std::uint32_t>(std::stoul(guest.version.substr(guest.version.find('.') + 1)));
   file.plain(domain);
-  file.bytes(from_base64(guest.details.at("static_records")));
+  auto records = decode_base64(guest.details.at("static_records").get<std::string>());
+  if (!records) return std::unexpected(records.error());
+  file.bytes(*records);
   write_pages(file, image, *state);
   file.bytes(state->records);
   file.record(static_cast<std::uint32_t>(Libxc::end), {});
