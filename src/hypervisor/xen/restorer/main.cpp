@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "hypervisor/xen/restorer/announce.hpp"
 #include "hypervisor/xen/restorer/custody.hpp"
 #include "hypervisor/xen/restorer/restore.hpp"
 
@@ -52,6 +53,7 @@ int run_restore(Toolstack& toolstack, const std::string& file, const std::string
   }
   const auto domid = restore(toolstack, config, name);
   if (!domid) return EXIT_FAILURE;
+  announce(*config);
   return keep(toolstack, config, *domid) ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 

@@ -9,7 +9,7 @@
 #include <cerrno>
 #include <vector>
 
-#include "hypervisor/xen/restorer/announce.hpp"
+#include "hypervisor/xen/restorer/vifs.hpp"
 
 namespace remus::hypervisor::xen::restorer {
 
@@ -78,6 +78,7 @@ std::optional<std::uint32_t> restore(Toolstack& toolstack, DomainConfig& config,
   Control control;
   libxl_ctx* const context = toolstack.get();
   const std::string incoming = config->c_info.name;
+  VifsAhead vifs{context, config};
   const auto failed = [&](const std::string& what) {
     control.say("failed " + what);
     return std::nullopt;
@@ -94,10 +95,18 @@ std::optional<std::uint32_t> restore(Toolstack& toolstack, DomainConfig& config,
   libxl_domain_restore_params_dispose(&params);
   if (begun != 0) return failed(fmt::format("libxl does not begin the restore ({})", begun));
   // libxl has made the domain by now, unless it has failed; it tells the number only at the end.
-  if (const auto made = toolstack.domid_of(incoming)) control.say(fmt::format("created {}", *made));
-
+  if (const auto made = toolstack.domid_of(incoming)) {
+    if (const int result = vifs.attach(*made); result != 0) {
+      ::close(stream_fd);  // so that the restore ends, and libxl destroys what it has made
+      complete(context);
+      return failed(fmt::format("a vif cannot be attached ({})", result));
+    }
+    control.say(fmt::format("created {}", *made));
+  }
   if (const int result = complete(context); result != 0)
     return failed(fmt::format("libxl cannot restore the domain ({})", result));
+  if (const int result = vifs.record(domid); result != 0)
+    log_line(fmt::format("the vifs are missing in the stored configuration ({})", result));
   if (const int result = libxl_domain_rename(context, domid, incoming.c_str(), name.c_str()); result != 0) {
     libxl_domain_destroy(context, domid, nullptr);
     return failed(fmt::format("the domain cannot be named {} ({})", name, result));
@@ -111,7 +120,6 @@ std::optional<std::uint32_t> restore(Toolstack& toolstack, DomainConfig& config,
   }
   control.say("running");
   ::close(control_fd);
-  announce(*config);
   return domid;
 }
 

@@ -99,6 +99,7 @@ Status SavedDomain::parse() {
     }
   }
   make_layout();
+  state_.clear();
   state_.begin(Section::records);
   state_.append(records_);
   state_.end();
