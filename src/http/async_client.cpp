@@ -46,7 +46,9 @@ struct AsyncClient::Impl final : std::enable_shared_from_this<AsyncClient::Impl>
   struct Job {
     explicit Job(asio::io_context& io) : timer{io} {}
     Call call{};
-    Callback callback{};
+    /// The timer's wait owns it, and the loop owns that. Who waits for the answer may well own this client: held by
+    /// the queue, the two would keep each other alive when the loop ends without an answer.
+    std::weak_ptr<Callback> callback{};
     asio::steady_timer timer;
     std::chrono::milliseconds timeout{};
     bool retried{false};
@@ -81,7 +83,8 @@ struct AsyncClient::Impl final : std::enable_shared_from_this<AsyncClient::Impl>
   void request(Call call, std::chrono::milliseconds timeout, Callback callback) {
     auto job = std::make_shared<Job>(io);
     job->call = std::move(call);
-    job->callback = std::move(callback);
+    const auto kept = std::make_shared<Callback>(std::move(callback));
+    job->callback = kept;
     job->timeout = timeout;
     if (queue.size() > queue_max) {
       answer(job, fail(Errc::exhausted, fmt::format("too many requests to {} are waiting ({})",
@@ -90,7 +93,7 @@ struct AsyncClient::Impl final : std::enable_shared_from_this<AsyncClient::Impl>
     }
     queue.push_back(job);
     job->timer.expires_after(timeout);
-    job->timer.async_wait([weak = weak_from_this(), job](error_code cancelled) {
+    job->timer.async_wait([weak = weak_from_this(), job, kept](error_code cancelled) {
       const auto self = weak.lock();
       if (!cancelled && self && !job->done) self->timed_out(job);
     });
@@ -201,11 +204,11 @@ struct AsyncClient::Impl final : std::enable_shared_from_this<AsyncClient::Impl>
 
   void answer(const JobPtr& job, Result<Response> result) {
     job->done = true;
+    auto callback = std::exchange(job->callback, {}).lock();  // before the wait that owns it ends
     job->timer.cancel();
-    asio::post(io, [weak = weak_from_this(), job, result = std::move(result)]() mutable {
+    asio::post(io, [weak = weak_from_this(), callback = std::move(callback), result = std::move(result)]() mutable {
       const auto self = weak.lock();
-      if (!self || self->abandoned) return;
-      if (const auto callback = std::exchange(job->callback, nullptr)) callback(std::move(result));
+      if (self && !self->abandoned && callback) (*callback)(std::move(result));
     });
   }
 
@@ -213,7 +216,7 @@ struct AsyncClient::Impl final : std::enable_shared_from_this<AsyncClient::Impl>
     abandoned = true;
     for (const JobPtr& job : queue) {
       job->done = true;
-      job->callback = nullptr;
+      job->callback.reset();
       job->timer.cancel();
     }
     queue.clear();
