@@ -1,0 +1,124 @@
+"""The source of checkpoints on Xen, kind by kind: what is captured is the guest, exactly, and it never harms it.
+
+`remus-xen-capture` (tools/) is the guard in small: it synchronizes, captures, compares what it holds with the guest's
+memory and with what Xen's own xc_domain_save writes at the same moment, and writes a file that `xl restore` takes.
+"""
+
+import re
+import signal
+
+import pytest
+from eventually import eventually
+
+from lab.xen import GuestSpec
+
+pytestmark = pytest.mark.xen
+
+KINDS = ["pv", "pvh", "hvm", "hvm-nopv", "pvh32", "hvm32"]
+SAVED = "/var/lib/captured.save"
+CAPTURE_S_MAX = 240
+
+
+@pytest.fixture(params=KINDS)
+def guest(lab, request: pytest.FixtureRequest):
+    """A guest on A, of each kind."""
+    made = lab.start_guest(GuestSpec(kind=request.param, memory_mib=128), on="A")
+    yield made
+    for name in lab.host("A").domains():
+        lab.host("A").xl("destroy", name, check=False)
+    eventually(lambda: not lab.host("A").domains(), 60, what="no domain on A")
+
+
+@pytest.fixture
+def pvh(lab):
+    made = lab.start_guest(GuestSpec(kind="pvh", memory_mib=128), on="A")
+    yield made
+    for name in lab.host("A").domains():
+        lab.host("A").xl("destroy", name, check=False)
+
+
+def capture(host, name: str, *words, check: bool = True):
+    return host.run(
+        [host.program("remus-xen-capture"), name, "--vouch", "hda", *words], timeout=CAPTURE_S_MAX, check=check
+    )
+
+
+def nothing_left(host) -> None:
+    """No mark of a session, no domain that stands still, nobody who follows its writes."""
+    assert host.shell("ls /run/remus-xen 2>/dev/null || true").split() == []
+    for name, domain in host.domains().items():
+        assert "p" not in domain.state and "s" not in domain.state, (name, domain)
+
+
+def counter(guest) -> int:
+    return int(guest.stat("counter"))
+
+
+def test_a_capture_is_what_stock_save_writes_and_the_guest_runs_on_from_it(lab, guest):
+    host = lab.host("A")
+    done = capture(host, guest.name, "--epochs", 3, "--verify", "--reference")
+    assert re.search(r"verified: \d+ pages, 0 differ", done.stdout), done.stdout
+    assert re.search(r"reference: \d+ pages compared, 0 differences", done.stdout), done.stdout
+    nothing_left(host)
+
+    before = counter(guest)
+    capture(host, guest.name, "--epochs", 2, "--save", SAVED)
+    nothing_left(host)
+    assert counter(guest) > before  # it goes on here
+    host.xl("destroy", guest.name)
+    host.xl("restore", SAVED, timeout=CAPTURE_S_MAX)
+    assert counter(guest) >= before  # and there
+
+
+def test_a_capture_killed_at_a_bad_moment_leaves_a_guest_that_can_be_rescued(lab, guest):
+    host = lab.host("A")
+    for point in ("capture.paused", "capture.captured"):
+        words = [host.program("remus-xen-capture"), guest.name, "--vouch", "hda", "--epochs", 5]
+        killed = host.spawn(words, name=f"killed-{point}", env={"REMUS_FAULT": f"{point}=kill@3"})
+        assert killed.wait(CAPTURE_S_MAX) == 128 + signal.SIGKILL
+        host.run([host.program("remus-xen-capture"), guest.name, "--rescue"])
+        nothing_left(host)
+        before = counter(guest)
+        eventually(lambda before=before: counter(guest) > before, 60, what="the guest runs")
+        capture(host, guest.name, "--epochs", 1, "--verify")  # and can be protected again
+
+
+def test_what_cannot_be_protected_is_refused_before_it_is_touched(lab, pvh):
+    host = lab.host("A")
+
+    def refusal(name: str) -> str:
+        done = capture(host, name, check=False)
+        assert done.returncode == 1
+        return done.stderr
+
+    assert "no domain 'nobody'" in refusal("nobody")
+    assert "Domain-0" in refusal("Domain-0")
+    assert "Domain-0" in refusal("0")
+    host.xl("pause", pvh.name)
+    assert "paused" in refusal(pvh.name)
+    host.xl("unpause", pvh.name)
+    host.xl("mem-set", pvh.name, 96)
+    assert "ballooned" in refusal(pvh.name)
+    nothing_left(host)
+
+
+def test_a_guest_that_does_not_suspend_runs_on(lab, pvh):
+    """In a time no emulated guest can keep to: the request is withdrawn, or what it led to undone."""
+    host = lab.host("A")
+    done = capture(host, pvh.name, "--timeout", 1, check=False)
+    assert done.returncode == 1 and "has not suspended itself in time" in done.stderr, done.stderr
+    eventually(lambda: host.shell("ls /run/remus-xen").split() == [], 60, what="no mark is left")
+    before = counter(pvh)
+    eventually(lambda: counter(pvh) > before, 60, what="the guest runs")
+    nothing_left(host)
+
+
+def test_a_guest_that_powers_off_ends_its_protection(lab, pvh):
+    host = lab.host("A")
+    words = [host.program("remus-xen-capture"), pvh.name, "--epochs", 1000]
+    running = host.spawn(words, name="power-off")
+    eventually(lambda: "epoch 1:" in running.output, CAPTURE_S_MAX, what="a first checkpoint")
+    host.xl("shutdown", pvh.name)
+    assert running.wait(CAPTURE_S_MAX) == 1
+    assert "has ended" in running.output, running.output
+    nothing_left(host)
