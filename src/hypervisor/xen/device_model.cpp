@@ -19,7 +19,7 @@ namespace {
 constexpr off_t state_bytes_max = 64 << 20;
 
 Result<std::shared_ptr<qemu::Qmp>> connect(std::uint32_t domid) {
-  auto monitor = qemu::Qmp::connect(fmt::format("/run/xen/qmp-libxenstat-{}", domid));
+  auto monitor = qemu::Qmp::connect(fmt::format("/var/run/xen/qmp-libxenstat-{}", domid));
   if (!monitor)
     return std::unexpected(monitor.error().in(fmt::format("the device model of domain {}", domid)));
   return monitor;

@@ -1,6 +1,7 @@
 // The same guest at the same moment as Xen's own xc_domain_save writes it, compared with what was captured.
 #pragma once
 
+#include "hypervisor/xen/handles.hpp"
 #include "image_sink.hpp"
 
 namespace remus::test {
