@@ -57,8 +57,14 @@ T value_of(nlattr* attribute) {
   return value;
 }
 
+struct Answer {
+  PlugCounts counts{};
+  bool heard{false};
+};
+
 int read_counts(nl_msg* message, void* into) {
-  auto& counts = *static_cast<PlugCounts*>(into);
+  auto& [counts, heard] = *static_cast<Answer*>(into);
+  heard = true;
   nlattr* stats = nlmsg_find_attr(nlmsg_hdr(message), sizeof(tcmsg), TCA_STATS2);
   if (stats == nullptr) return NL_OK;
   if (nlattr* basic = nla_find(static_cast<nlattr*>(nla_data(stats)), nla_len(stats), TCA_STATS_BASIC)) {
@@ -76,15 +82,16 @@ int read_counts(nl_msg* message, void* into) {
 }
 
 Result<PlugCounts> counts_of(nl_sock* socket, int index) {
-  PlugCounts counts;
+  Answer answer;
   // The kernel answers such a question only as an echo.
   const Message question = qdisc_message(RTM_GETQDISC, NLM_F_ECHO, index, nullptr);
   if (!question) return fail(Errc::exhausted, "no memory for a netlink message");
-  nl_socket_modify_cb(socket, NL_CB_VALID, NL_CB_CUSTOM, read_counts, &counts);
-  const int code = ask(socket, question.get());
+  nl_socket_modify_cb(socket, NL_CB_VALID, NL_CB_CUSTOM, read_counts, &answer);
+  int code = ask(socket, question.get());
+  if (code >= 0 && answer.heard) code = nl_wait_for_ack(socket);  // that was the answer, this is the acknowledgement
   nl_socket_modify_cb(socket, NL_CB_VALID, NL_CB_DEFAULT, nullptr, nullptr);
   if (code < 0) return fail(Errc::io, fmt::format("cannot read what is held: {}", nl_geterror(code)));
-  return counts;
+  return answer.counts;
 }
 
 Message command_message(PlugCommand command, int index) {
