@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "daemon/doctor.hpp"
+#include "daemon/doctor_xen.hpp"
 #include "daemon/metrics.hpp"
 #include "guard/strict_json.hpp"
 
@@ -176,6 +177,10 @@ Router admin_routes(Host& host) {
     auto peers = co_await host.peer_states();
     auto checks = co_await examine_aside(*pool, host.config());
     doctor::add_peers(checks, peers, host.guests());
+    if (const auto xen = hypervisor::xen::xen_facts()) {
+      auto more = doctor::judge_xen_peers(xen->version, peers, host.guests());
+      checks.insert(checks.end(), more.begin(), more.end());
+    }
     co_return doctor::to_json(checks);
   });
   router.raw("GET", "/v1/metrics", [&host](Routed, http::Responder responder) {

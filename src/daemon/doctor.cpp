@@ -60,6 +60,7 @@ std::uint64_t still_to_come(const nlohmann::json& guests, const std::string& pee
 
 std::optional<Check> judge_room(const std::string& peer, const nlohmann::json& hello, std::uint64_t to_come) {
   if (!hello.contains("image_free_bytes") || !hello.contains("memory_available_bytes")) return std::nullopt;
+  if (hello.contains("xen")) return std::nullopt;  // its standbys' memory is the hypervisor's: judge_xen_peers()
   const auto image = number_at(hello, "image_free_bytes");
   const auto memory = number_at(hello, "memory_available_bytes");
   const auto name = fmt::format("room on {}", peer);
@@ -207,11 +208,9 @@ Check judge_authority(const Result<link::CertificateInfo>& certificate) {
   return certificate->days_left < renewal_days ? warn("authority", text, renewal) : ok("authority", text);
 }
 
-std::vector<Check> examine(const Config& config, const Probes& probes, bool daemon_runs) {
-  std::vector<Check> out;
-  out.push_back(judge_host(config));
-  out.push_back(judge_kernel(probes.kernel_release()));
+namespace {
 
+void judge_emulator(std::vector<Check>& out, const Probes& probes) {
   const auto kvm = probes.kvm();
   out.push_back(kvm ? ok("kvm", "usable")
                     : warn("kvm", kvm.error().what,
@@ -220,6 +219,20 @@ std::vector<Check> examine(const Config& config, const Probes& probes, bool daem
                                  "firmware, load kvm_intel or kvm_amd"
                                : kvm.error().fix));
   out.push_back(judge_qemu(probes.qemu_version(), kvm.has_value()));
+}
+
+}  // namespace
+
+std::vector<Check> examine(const Config& config, const Probes& probes, bool daemon_runs) {
+  std::vector<Check> out;
+  out.push_back(judge_host(config));
+  out.push_back(judge_kernel(probes.kernel_release()));
+
+  auto xen = probes.xen ? probes.xen(config) : std::nullopt;
+  if (xen)
+    out.insert(out.end(), xen->begin(), xen->end());
+  else
+    judge_emulator(out, probes);
   out.push_back(judge_certificate(probes.certificate(config.dirs.pki / "host.crt"), config.host));
   out.push_back(judge_authority(probes.certificate(config.dirs.pki / "ca.crt")));
   const auto identity = probes.identity(config.dirs.pki);
@@ -227,8 +240,9 @@ std::vector<Check> examine(const Config& config, const Probes& probes, bool daem
                               fmt::format("keys and authority in {} fit together", config.dirs.pki.string()))
                          : bad("identity", identity.error()));
   out.push_back(judge_ports(config, probes, daemon_runs));
-  out.push_back(judge_space("image-space", config.dirs.image, probes.free_bytes(config.dirs.image),
-                            image_enough, "a standby's image takes as much as its guest's memory"));
+  if (!xen)  // a Xen guest's standby has its memory from the hypervisor
+    out.push_back(judge_space("image-space", config.dirs.image, probes.free_bytes(config.dirs.image),
+                              image_enough, "a standby's image takes as much as its guest's memory"));
   out.push_back(judge_space("state-space", config.dirs.state, probes.free_bytes(config.dirs.state), 16 * mib,
                             "protecting a guest must be recorded on disk"));
   const auto available = probes.memory_available();

@@ -43,6 +43,8 @@ struct Probes {
   std::function<std::vector<std::string>()> bridges{};
   std::function<bool()> clock_synchronized{};
   std::function<bool(const std::filesystem::path&)> executable{};
+  /// What there is to say of Xen (doctor_xen.hpp); nothing where the host does not run it.
+  std::function<std::optional<std::vector<Check>>(const Config&)> xen{};
 };
 [[nodiscard]] Probes real_probes();
 

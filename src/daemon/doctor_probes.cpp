@@ -24,6 +24,7 @@
 
 #include "base/fd.hpp"
 #include "daemon/doctor.hpp"
+#include "daemon/doctor_xen.hpp"
 #include "link/tls.hpp"
 
 namespace remus::daemon::doctor {
@@ -165,6 +166,13 @@ Probes real_probes() {
   probes.bridges = bridges;
   probes.clock_synchronized = clock_synchronized;
   probes.executable = [](const std::filesystem::path& path) { return ::access(path.c_str(), X_OK) == 0; };
+  probes.xen = [](const Config& config) -> std::optional<std::vector<Check>> {
+    if (!hypervisor::xen::on_xen_host()) return std::nullopt;
+    const auto standby = config.guard_binary.parent_path() / "remus-xen-standby";
+    return judge_xen({.facts = hypervisor::xen::xen_facts(),
+                      .missing_modules = missing_modules(kernel_release()),
+                      .standby_program = ::access(standby.c_str(), X_OK) == 0});
+  };
   return probes;
 }
 

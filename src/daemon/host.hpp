@@ -20,6 +20,7 @@
 
 #include "base/error.hpp"
 #include "daemon/config.hpp"
+#include "daemon/domain_watch.hpp"
 #include "daemon/event_log.hpp"
 #include "daemon/guard_handle.hpp"
 #include "daemon/peers.hpp"
@@ -37,7 +38,7 @@ inline constexpr unsigned peer_api_version = 1;
 struct ProtectRequest {
   std::string guest{};
   std::string to{};
-  std::string qmp{};         ///< may be empty for a guest that came here by a failover
+  std::string qmp{};         ///< empty: a Xen domain of the guest's name, or a guest that came here by a failover
   nlohmann::json options{};  ///< part of GuestOptions over the configured defaults
   bool dry_run{};            ///< examine and ask the peer, change nothing
 };
@@ -61,7 +62,8 @@ class Lock final {
 struct Guest {
   Registration registration{};
   std::shared_ptr<GuardHandle> guard{};
-  std::unique_ptr<ProcessWatch> process{};  ///< the guest's own, when it runs here
+  std::unique_ptr<ProcessWatch> process{};  ///< a QEMU guest's own, when it runs here
+  std::unique_ptr<DomainWatch> domain{};    ///< a Xen guest's own, when it runs here
   std::shared_ptr<std::string> doing{std::make_shared<std::string>()};
   std::optional<Error> last_error{};
   bool superseded{};
@@ -70,6 +72,12 @@ struct Guest {
   std::chrono::steady_clock::time_point next_try{};
 
   [[nodiscard]] GuestFacts facts() const;
+  /// Whether it is known where it runs on this host; and whether it is there. The truth of this moment.
+  [[nodiscard]] bool known_here() const noexcept {
+    return registration.guest_pid != 0 || registration.guest_domid != 0;
+  }
+  [[nodiscard]] bool lives() const { return (process && process->alive()) || (domain && domain->alive()); }
+  void forget_where();
 };
 using GuestPtr = std::shared_ptr<Guest>;
 
@@ -130,6 +138,7 @@ class Host final {
   void guard_ended(const std::string& name, const std::string& how);
   void heard_from_guard(const std::string& name, const guard::GuardStatus& status);
   void watch_guest(Guest& guest, std::uint32_t pid, std::uint64_t ticks);
+  void watch_domain(Guest& guest, std::uint32_t domid, const std::string& uuid);
   [[nodiscard]] guard::Side side_of(const Guest& guest) const;
   [[nodiscard]] guard::StateRecord record_of(const std::string& name) const;
   [[nodiscard]] bool guest_lives(const Guest& guest) const;

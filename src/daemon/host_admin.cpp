@@ -7,6 +7,7 @@
 #include "daemon/files.hpp"
 #include "daemon/host.hpp"
 #include "daemon/json_fields.hpp"
+#include "hypervisor/xen/presence.hpp"
 
 namespace remus::daemon {
 
@@ -42,7 +43,9 @@ json view_of(const Guest& guest) {
           {"text", words.text},
           {"generation", r.generation},
           {"memory_bytes", memory != 0 ? json(memory) : json{}},
+          {"hypervisor", r.hypervisor},
           {"qmp", r.qmp},
+          {"domid", r.guest_domid != 0 && r.role != Role::backup ? json(r.guest_domid) : json{}},
           {"doing", *guest.doing},
           {"last_error", guest.last_error ? guard::to_json(*guest.last_error)["error"] : json{}},
           {"guard_running", facts.guard_exists},
@@ -135,10 +138,13 @@ Task<Result<json>> Host::protect(ProtectRequest request) {
       co_return fail(Errc::exists, fmt::format("{} is busy: {}", r.guest, *guest->doing));
   }
   if (request.qmp.empty() && guest) request.qmp = guest->registration.qmp;
-  if (request.qmp.empty())
-    co_return fail(Errc::invalid, fmt::format("where is the QMP socket of {}?", request.guest),
+  const bool on_xen = request.qmp.empty() && hypervisor::xen::on_xen_host();
+  if (request.qmp.empty() && !on_xen)
+    co_return fail(Errc::invalid,
+                   fmt::format("where is the QMP socket of {}? ({} does not run Xen, whose guests need none)",
+                               request.guest, config_.host),
                    "give it with --qmp; start QEMU with -qmp unix:PATH,server=on,wait=off");
-  if (!std::filesystem::path{request.qmp}.is_absolute())
+  if (!on_xen && !std::filesystem::path{request.qmp}.is_absolute())
     co_return fail(Errc::invalid, fmt::format("'{}' is not an absolute path", request.qmp));
 
   const bool fresh = !guest;
@@ -187,6 +193,8 @@ Task<Result<json>> Host::protect_locked(GuestPtr guest, ProtectRequest request) 
   const auto old_role = r.role;
   r.role = Role::primary;
   r.qmp = request.qmp;
+  r.hypervisor = request.qmp.empty() ? "xen" : "qemu";
+  guest->forget_where();
   auto description = co_await examine(guest, false);
   if (!description || request.dry_run) {
     co_await end_guard(guest, "/v1/unprotect");
@@ -293,6 +301,7 @@ void Host::forget(Guest& guest) {
   const std::string name = guest.registration.guest;
   forget_guard(guest);
   guest.process.reset();
+  guest.domain.reset();
   guest.registered = false;
   for (const auto side : {guard::Side::primary, guard::Side::backup}) {
     auto file = guard::spec_file(config_.dirs.run, name, side);

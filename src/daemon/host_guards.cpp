@@ -6,6 +6,7 @@
 
 #include "daemon/files.hpp"
 #include "daemon/host.hpp"
+#include "daemon/json_fields.hpp"
 
 namespace remus::daemon {
 
@@ -35,9 +36,8 @@ GuestFacts Guest::facts() const {
   f.peer = registration.peer;
   f.doing = *doing;
   f.guard_exists = guard && guard->exists();
-  if (process) f.guest_exists = process->alive();
-  if (!process && registration.role != Role::backup && registered && registration.guest_pid != 0)
-    f.guest_exists = false;
+  if (process || domain) f.guest_exists = lives();
+  if (!process && !domain && registration.role != Role::backup && registered && known_here()) f.guest_exists = false;
   f.superseded = superseded;
   if (guard) {
     f.status = guard->status();
@@ -45,6 +45,15 @@ GuestFacts Guest::facts() const {
   }
   f.last_error = last_error;
   return f;
+}
+
+void Guest::forget_where() {
+  process.reset();
+  domain.reset();
+  registration.guest_pid = 0;
+  registration.guest_start_ticks = 0;
+  registration.guest_domid = 0;
+  registration.guest_uuid.clear();
 }
 
 Task<void> Host::look_again(std::string name) {
@@ -76,7 +85,7 @@ guard::StateRecord Host::record_of(const std::string& name) const {
 }
 
 bool Host::guest_lives(const Guest& guest) const {
-  return guest.process && guest.process->alive();
+  return guest.lives();
 }
 
 guard::GuardSpec Host::spec_for(const Guest& guest, guard::Side side) const {
@@ -84,6 +93,7 @@ guard::GuardSpec Host::spec_for(const Guest& guest, guard::Side side) const {
   guard::GuardSpec spec;
   spec.side = side;
   spec.guest = r.guest;
+  spec.hypervisor = r.hypervisor;
   spec.host = config_.host;
   spec.peer = r.peer;
   if (const Peer* peer = peers_.find(r.peer)) spec.peer_daemons = peer->addresses;
@@ -240,11 +250,24 @@ void Host::watch_guest(Guest& guest, std::uint32_t pid, std::uint64_t ticks) {
   guest.registration.guest_start_ticks = start_ticks(static_cast<pid_t>(pid));
 }
 
+void Host::watch_domain(Guest& guest, std::uint32_t domid, const std::string& uuid) {
+  if (domid == 0) return;
+  if (guest.domain && guest.domain->domid() == domid && guest.domain->alive()) return;
+  auto watch = DomainWatch::open(domid, uuid);
+  if (!watch) return;
+  guest.domain = std::move(*watch);
+  guest.registration.guest_domid = domid;
+  guest.registration.guest_uuid = guest.domain->uuid();
+}
+
 void Host::heard_from_guard(const std::string& name, const guard::GuardStatus& status) {
   const auto found = guests_.find(name);
   if (found == guests_.end()) return;
   Guest& guest = *found->second;
-  if (status.side == guard::Side::primary) watch_guest(guest, status.guest_pid.value_or(0), 0);
+  if (status.side == guard::Side::primary) {
+    watch_guest(guest, status.guest_pid.value_or(0), 0);
+    watch_domain(guest, static_cast<std::uint32_t>(number_at(status.handle, "domid")), {});
+  }
   if (status.generation > guest.registration.generation) guest.registration.generation = status.generation;
   if (status.state == "protected" || status.state == "standby") succeeded(guest);
   auto& r = guest.registration;

@@ -7,6 +7,7 @@
 #include "daemon/doctor.hpp"
 #include "daemon/host.hpp"
 #include "daemon/json_fields.hpp"
+#include "hypervisor/xen/presence.hpp"
 
 namespace remus::daemon {
 
@@ -65,6 +66,8 @@ json Host::hello() const {
     out["memory_available_bytes"] = room->memory_bytes;
     out["image_free_bytes"] = room->image_bytes;
   }
+  if (const auto xen = hypervisor::xen::xen_facts())
+    out["xen"] = {{"version", xen->version}, {"free_bytes", xen->free_bytes}};
   return out;
 }
 
@@ -138,12 +141,11 @@ Task<Result<json>> Host::prepare_standby(std::string from, json body) {
   const guard::StateRecord standby{request->generation, 0, guard::HostRole::backup, false};
   if (auto status = file->write(standby); !status) co_return give_up(status.error());
   guest->superseded = false;
-  guest->process.reset();
+  guest->forget_where();
   r.role = Role::backup;
   r.peer = from;
+  r.hypervisor = text_at(request->description, "hypervisor");
   r.qmp.clear();
-  r.guest_pid = 0;
-  r.guest_start_ticks = 0;
   r.generation = request->generation;
   r.description = request->description;
   r.options = request->options;
@@ -186,7 +188,7 @@ Task<Result<json>> Host::discard_standby(std::string from, std::string name) {
   co_return json::object();
 }
 
-/// Answered from the kernel's pidfds and one small read, so that a busy daemon does not look like a dead
+/// Answered from the kernel's pidfds or the hypervisor, and one small read, so that a busy daemon does not look like a dead
 /// host.
 Result<json> Host::report(const std::string& from, const std::string& name) const {
   const auto found = guests_.find(name);
@@ -195,10 +197,9 @@ Result<json> Host::report(const std::string& from, const std::string& name) cons
   const Guest& guest = *found->second;
   const auto record = record_of(name);
   engine::HostReport report;
-  // A guest whose process is not known is taken as running: only its certain end may lead to a failover.
+  // A guest whose process or domain is not known is taken as running: only its certain end may lead to a failover.
   const bool here = guest.registration.role != Role::backup;
-  report.guest_running =
-      here && (guest.registration.guest_pid == 0 || guest_lives(guest)) && !guest.superseded;
+  report.guest_running = here && (!guest.known_here() || guest_lives(guest)) && !guest.superseded;
   report.guard_running = guest.guard && guest.guard->guard_exists();
   report.generation = record.generation;
   report.alone = here && record.alone;

@@ -43,8 +43,10 @@ Status Host::adopt(Registration registration) {
   guests_[name] = guest;
   const auto record = record_of(name);
   guest->superseded = record.superseded_by != 0;
-  if (guest->registration.role != Role::backup)
+  if (guest->registration.role != Role::backup) {
     watch_guest(*guest, guest->registration.guest_pid, guest->registration.guest_start_ticks);
+    watch_domain(*guest, guest->registration.guest_domid, guest->registration.guest_uuid);
+  }
   adopt_guard(*guest);
   events_.add(name, "daemon",
               fmt::format("{} of {} found again: guard {}", to_string(guest->registration.role),

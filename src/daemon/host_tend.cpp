@@ -95,6 +95,8 @@ Task<void> Host::tend_all() {
     std::vector<GuestPtr> all;
     for (const auto& [name, guest] : guests_) all.push_back(guest);
     for (const auto& guest : all) {
+      if (guest->domain && guest->domain->ended_since_last_look())
+        events_.add(guest->registration.guest, "guest", "the guest's domain has ended");
       const bool due = guest->registered && guest->doing->empty() && steady_clock::now() >= guest->next_try;
       if (due)
         daemon::start(io_,
@@ -320,7 +322,10 @@ void Host::become_owner(Guest& guest, const json& handle, std::uint64_t generati
   // A guard that died as it took over has told of its standby before: that one is registered.
   if (handle.is_object()) r.handle = handle;
   if (const auto qmp = text_at(r.handle, "qmp"); !qmp.empty()) r.qmp = qmp;
-  watch_guest(guest, static_cast<std::uint32_t>(number_at(r.handle, "pid")), 0);
+  if (r.hypervisor == "xen")
+    watch_domain(guest, static_cast<std::uint32_t>(number_at(r.handle, "domid")), {});
+  else
+    watch_guest(guest, static_cast<std::uint32_t>(number_at(r.handle, "pid")), 0);
   guest.superseded = false;
   if (auto status = registry_.save(r); !status) {
     // The generation is in the state file, written by the guard. This is tried again with the next status.

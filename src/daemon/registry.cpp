@@ -32,11 +32,14 @@ json to_json(const Registration& r) {
   return {{"guest", r.guest},
           {"role", to_string(r.role)},
           {"peer", r.peer},
+          {"hypervisor", r.hypervisor},
           {"qmp", r.qmp},
           {"options", guard::to_json(r.options)},
           {"generation", r.generation},
           {"guest_pid", r.guest_pid},
           {"guest_start_ticks", r.guest_start_ticks},
+          {"guest_domid", r.guest_domid},
+          {"guest_uuid", r.guest_uuid},
           {"description", r.description},
           {"handle", r.handle}};
 }
@@ -57,6 +60,7 @@ Result<Registration> registration_from_json(const json& value) {
           },
           Need::required)
       .read("peer", r.peer, Need::required)
+      .read("hypervisor", r.hypervisor)
       .read("qmp", r.qmp)
       .read_with("options",
                  [&](const json& options, const Where& where) -> Status {
@@ -68,6 +72,8 @@ Result<Registration> registration_from_json(const json& value) {
       .read("generation", r.generation)
       .read("guest_pid", r.guest_pid)
       .read("guest_start_ticks", r.guest_start_ticks)
+      .read("guest_domid", r.guest_domid)
+      .read("guest_uuid", r.guest_uuid)
       .read_with("description",
                  [&](const json& description, const Where&) -> Status {
                    r.description = description;

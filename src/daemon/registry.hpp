@@ -30,13 +30,16 @@ struct Registration {
   std::string guest{};
   Role role{Role::primary};
   std::string peer{};
-  std::string qmp{};  ///< primary, owner
+  std::string hypervisor{"qemu"};  ///< "qemu", "xen"
+  std::string qmp{};               ///< primary, owner; of a QEMU guest
   guard::GuestOptions options{};
   std::uint64_t generation{};         ///< last one seen; the state file leads
   std::uint32_t guest_pid{};          ///< 0: not known
   std::uint64_t guest_start_ticks{};  ///< with guest_pid: tells a reused pid from the guest
+  std::uint32_t guest_domid{};        ///< of a Xen guest; 0: not known
+  std::string guest_uuid{};           ///< with guest_domid: tells a reused number from the guest
   nlohmann::json description{};       ///< what the standby is built from
-  nlohmann::json handle{};            ///< backup: how its standby is managed once it runs: {"qmp", "pid"}
+  nlohmann::json handle{};            ///< backup: how its standby is managed once it runs: {"qmp", "pid"}, {"domain", "domid"}
 };
 
 [[nodiscard]] nlohmann::json to_json(const Registration& registration);

@@ -53,7 +53,7 @@ Words primary_running(const GuestFacts& f) {
 Words primary_words(const GuestFacts& f) {
   if (f.superseded)
     return {"superseded", false, fmt::format("stopped: {} runs it in a later generation", f.peer)};
-  if (f.guest_exists == false) return {"gone", false, fmt::format("GONE: the guest's process has ended")};
+  if (f.guest_exists == false) return {"gone", false, "GONE: the guest has ended"};
   if (!f.guard_exists)
     return {"unprotected", false, with_reason("UNPROTECTED: its guard is not running", because(f))};
   if (!f.status) return {"starting", false, "starting: its guard has not answered yet"};
@@ -104,7 +104,7 @@ Words backup_words(const GuestFacts& f) {
 }
 
 Words owner_words(const GuestFacts& f) {
-  if (f.guest_exists == false) return {"gone", false, "GONE: the guest's process has ended"};
+  if (f.guest_exists == false) return {"gone", false, "GONE: the guest has ended"};
   return {"unprotected", false, fmt::format("runs here since a failover from {}, UNPROTECTED", f.peer)};
 }
 
