@@ -113,7 +113,8 @@ struct GuardStatus {
   std::uint32_t pid{};
   std::optional<std::uint32_t> keeper_pid{};  ///< primary, if it has one
   std::optional<std::uint32_t> guest_pid{};   ///< of the guest, if it runs here and its process is known
-  nlohmann::json handle{};     ///< how to manage the guest: {"qmp": ..., "pid": ...}; null if none here
+  nlohmann::json handle{};     ///< how to manage the guest: {"qmp": ..., "pid": ...} or {"domain": ...,
+                               ///< "domid": ...}; null if none here
   std::uint64_t uptime_ms{};
   std::uint64_t memory_overhead_bytes{};  ///< what protection costs on this host, the image included
 

@@ -8,7 +8,14 @@
 #include "hypervisor/qemu/domain.hpp"
 #include "hypervisor/qemu/qmp.hpp"
 #include "hypervisor/qemu/standby.hpp"
+#include "hypervisor/xen/presence.hpp"
+#include "output/plug.hpp"
 #include "output/redirector.hpp"
+
+#ifdef REMUS_XEN
+#include "hypervisor/xen/domain.hpp"
+#include "hypervisor/xen/standby.hpp"
+#endif
 
 namespace remus::guard {
 
@@ -30,10 +37,7 @@ qemu::StandbyOptions standby_options(const GuardSpec& spec) {
           .environment = {}};
 }
 
-}  // namespace
-
-Result<ProtectedGuest> attach_guest(const GuardSpec& spec) {
-  if (spec.hypervisor != "qemu") return unknown(spec.hypervisor);
+Result<ProtectedGuest> attach_qemu_guest(const GuardSpec& spec) {
   auto qmp = qemu::Qmp::connect(spec.qmp);
   if (!qmp) return std::unexpected(qmp.error());
   auto domain = qemu::attach_qemu(*qmp, {});
@@ -60,13 +64,7 @@ Result<ProtectedGuest> attach_guest(const GuardSpec& spec) {
   return guest;
 }
 
-Status rescue_guest(const GuardSpec& spec) {
-  if (spec.hypervisor != "qemu") return unknown(spec.hypervisor);
-  return qemu::rescue_qemu(spec.qmp);
-}
-
-Result<std::unique_ptr<hypervisor::Standby>> make_standby(const GuardSpec& spec) {
-  if (spec.hypervisor != "qemu") return unknown(spec.hypervisor);
+Result<std::unique_ptr<hypervisor::Standby>> make_qemu_standby(const GuardSpec& spec) {
   const auto options = standby_options(spec);
   if (const auto left = qemu::find_standby(options); left && left->running && left->activated)
     return fail(Errc::refused,
@@ -74,6 +72,112 @@ Result<std::unique_ptr<hypervisor::Standby>> make_standby(const GuardSpec& spec)
                             spec.guest, left->pid),
                 "protect it from here, or shut it down first");
   return qemu::make_qemu_standby(options);
+}
+
+#ifdef REMUS_XEN
+
+namespace xen = hypervisor::xen;
+
+/// What a domain was seen to be. xl destroys one that has shut down soon after: then only memory tells the two apart.
+class DomainFate final {
+ public:
+  DomainFate(std::shared_ptr<xen::DomainProbe> probe, std::uint32_t domid, std::string uuid)
+      : probe_{std::move(probe)}, domid_{domid}, uuid_{std::move(uuid)} {}
+
+  [[nodiscard]] bool exists() {
+    const auto sight = probe_->look(domid_);
+    if (!sight) return true;  // a hypervisor that does not answer proves nothing
+    if (sight->uuid == uuid_ && sight->life == xen::DomainLife::shut_down) shut_down_ = true;
+    return sight->uuid == uuid_ && sight->life == xen::DomainLife::lives;
+  }
+  /// Power-off, reboot and crash alike: what follows is the domain's own on_poweroff, on_reboot, on_crash on this
+  /// host, and a copy that went on elsewhere would be a second one.
+  [[nodiscard]] bool shut_down() const { return shut_down_; }
+
+ private:
+  std::shared_ptr<xen::DomainProbe> probe_;
+  std::uint32_t domid_;
+  std::string uuid_;
+  std::atomic<bool> shut_down_{false};
+};
+
+Result<ProtectedGuest> attach_xen_guest(const GuardSpec& spec) {
+  ProtectedGuest guest;
+  guest.terminate = [name = spec.guest] { return xen::terminate_xen(name); };
+  auto attached = xen::attach_xen(spec.guest, {.vouched_disks = spec.options.vouched_disks});
+  if (!attached && spec.superseded_by == 0) return std::unexpected(attached.error());
+  if (!attached) {
+    // It is to be destroyed, whatever keeps it from being protected. The fence counts as done once it is.
+    guest.exists = [name = spec.guest] {
+      const auto gone = xen::terminate_xen(name);
+      return !gone && gone.error().kind != Errc::not_found;
+    };
+    guest.shut_down_in_order = [] { return false; };
+    return guest;
+  }
+  auto domain = std::move(*attached);
+  auto probe = xen::DomainProbe::open();
+  if (!probe) return std::unexpected(probe.error());
+  const auto sight = (*probe)->look(domain->domid());
+  if (!sight) return std::unexpected(sight.error());
+  output::PlugOptions plug{.guest = spec.guest, .interfaces = {}, .hold_bytes_max = spec.options.output_buffer_bytes};
+  for (const auto& vif : domain->vifs()) plug.interfaces.push_back(vif.interface);
+  guest.output = output::make_plug(std::move(plug));
+  guest.handle = {{"domain", domain->name()}, {"domid", domain->domid()}};
+  const auto fate = std::make_shared<DomainFate>(std::move(*probe), domain->domid(), sight->uuid);
+  guest.exists = [fate] { return fate->exists(); };
+  guest.shut_down_in_order = [fate] { return fate->shut_down(); };
+  guest.domain = std::move(domain);
+  return guest;
+}
+
+Status rescue_xen_guest(const GuardSpec& spec) {
+  // First let packets pass, then let the guest run; the one is done whatever becomes of the other.
+  const Status passing = output::clear_plugs(spec.guest);
+  const Status running = xen::rescue_xen(spec.guest);
+  return running ? passing : running;
+}
+
+Result<std::unique_ptr<hypervisor::Standby>> make_xen_standby(const GuardSpec& spec) {
+  if (!xen::on_xen_host())
+    return fail(Errc::incompatible, fmt::format("guest '{}' is a Xen domain, and host '{}' does not run Xen", spec.guest,
+                                                spec.host),
+                "protect it to a host that runs Xen");
+  return xen::make_xen_standby({.name = spec.guest,
+                                .runtime_dir = spec.dirs.run / "standby",
+                                .bridges = spec.options.bridges,
+                                .program = {}});
+}
+
+#else
+
+Result<ProtectedGuest> attach_xen_guest(const GuardSpec& /*spec*/) { return unknown("xen"); }
+Status rescue_xen_guest(const GuardSpec& /*spec*/) { return unknown("xen"); }
+Result<std::unique_ptr<hypervisor::Standby>> make_xen_standby(const GuardSpec& /*spec*/) { return unknown("xen"); }
+
+#endif
+
+}  // namespace
+
+Result<ProtectedGuest> attach_guest(const GuardSpec& spec) {
+  if (spec.hypervisor == "qemu") return attach_qemu_guest(spec);
+  if (spec.hypervisor == "xen") return attach_xen_guest(spec);
+  return unknown(spec.hypervisor);
+}
+
+Status rescue_guest(const GuardSpec& spec) {
+  if (spec.hypervisor == "qemu") return qemu::rescue_qemu(spec.qmp);
+  if (spec.hypervisor == "xen") return rescue_xen_guest(spec);
+  return unknown(spec.hypervisor);
+}
+
+Result<std::unique_ptr<hypervisor::Standby>> make_standby(const GuardSpec& spec) {
+  if (spec.description && spec.description->hypervisor != spec.hypervisor)
+    return fail(Errc::invalid, fmt::format("guest '{}' is a guest of {}, not of {}", spec.guest,
+                                           spec.description->hypervisor, spec.hypervisor));
+  if (spec.hypervisor == "qemu") return make_qemu_standby(spec);
+  if (spec.hypervisor == "xen") return make_xen_standby(spec);
+  return unknown(spec.hypervisor);
 }
 
 }  // namespace remus::guard

@@ -20,8 +20,10 @@ struct ProtectedGuest {
   std::function<Status()> terminate{};
   /// True once the guest said that it is shutting down in good order.
   std::function<bool()> shut_down_in_order{};
-  nlohmann::json handle{};  ///< {"qmp": ..., "pid": ...}
-  pid_t pid{};
+  nlohmann::json handle{};  ///< {"qmp": ..., "pid": ...} or {"domain": ..., "domid": ...}
+  pid_t pid{};              ///< of the guest's process; 0 if it has none
+  /// Where there is no process to watch: whether the guest is there. Quick; asked some ten times a second.
+  std::function<bool()> exists{};
 };
 
 /// Inspects the guest of a primary's spec; changes nothing in it. Errors: refused and others, with all reasons.

@@ -84,7 +84,8 @@ nlohmann::json to_json(const GuestOptions& o) {
           {"delta_cache", format_size(o.delta_cache_bytes)},
           {"output_buffer", format_size(o.output_buffer_bytes)},
           {"arbiter", to_string(o.arbiter)},
-          {"bridges", o.bridges}};
+          {"bridges", o.bridges},
+          {"vouched_disks", o.vouched_disks}};
 }
 
 Result<GuestOptions> options_from_json(const nlohmann::json& value, const GuestOptions& defaults,
@@ -106,7 +107,8 @@ Result<GuestOptions> options_from_json(const nlohmann::json& value, const GuestO
       .read_size("delta_cache", o.delta_cache_bytes)
       .read_size("output_buffer", o.output_buffer_bytes)
       .read_with("arbiter", named(arbiter_names, o.arbiter))
-      .read("bridges", o.bridges);
+      .read("bridges", o.bridges)
+      .read("vouched_disks", o.vouched_disks);
   if (auto status = object.finish(); !status) return std::unexpected(status.error());
   if (auto status = validate(o, where); !status) return std::unexpected(status.error());
   return o;
@@ -172,6 +174,7 @@ Status changeable(const GuestOptions& from, const GuestOptions& to) {
   if (from.output_buffer_bytes != to.output_buffer_bytes) return fixed("output_buffer");
   if (from.arbiter != to.arbiter) return fixed("arbiter");
   if (from.bridges != to.bridges) return fixed("bridges");
+  if (from.vouched_disks != to.vouched_disks) return fixed("vouched_disks");
   return {};
 }
 

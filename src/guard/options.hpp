@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/error.hpp"
 #include "engine/types.hpp"
@@ -28,6 +29,9 @@ struct GuestOptions {
   std::uint64_t output_buffer_bytes{64ULL << 20};  ///< held packets; tail drop beyond
   ArbiterKind arbiter{ArbiterKind::fail_stop};
   std::map<std::string, std::string> bridges{};  ///< primary's bridge → the backup's, where they differ
+  /// Writable disks of a Xen guest ("hda") the administrator vouches for: never written, or whose content the guest
+  /// does not need as it was. Remus does not replicate them.
+  std::vector<std::string> vouched_disks{};
 };
 
 [[nodiscard]] std::string_view to_string(ArbiterKind kind) noexcept;  ///< "fail-stop", "manual"

@@ -33,6 +33,8 @@ using engine::primary_action::Synchronize;
 
 namespace {
 
+/// A guest that shuts down must be seen between that and its removal by the hypervisor's tools.
+constexpr std::chrono::milliseconds guest_look_interval{25};
 constexpr std::chrono::milliseconds farewell{300};  ///< for answers and goodbyes to leave before the process ends
 
 std::uint64_t random_seed() {
@@ -59,6 +61,7 @@ PrimaryGuard::PrimaryGuard(boost::asio::io_context& io, GuardSpec spec, pid_t ke
       events_{spec_.guest, Side::primary},
       timer_{io},
       end_timer_{io},
+      guest_timer_{io},
       link_since_{engine_now()} {}
 
 PrimaryGuard::~PrimaryGuard() {
@@ -173,6 +176,7 @@ void PrimaryGuard::run(std::vector<Endpoint> links) {
 }
 
 void PrimaryGuard::watch_guest() {
+  if (guest_.pid <= 0 && guest_.exists) look_for_guest();
   if (guest_.pid <= 0) return;
   const auto fd = static_cast<int>(::syscall(SYS_pidfd_open, guest_.pid, 0));
   if (fd < 0) {
@@ -186,6 +190,17 @@ void PrimaryGuard::watch_guest() {
                              });
 }
 
+void PrimaryGuard::look_for_guest() {
+  guest_timer_.expires_after(guest_look_interval);
+  guest_timer_.async_wait([this](const boost::system::error_code& error) {
+    if (error) return;
+    if (guest_.exists())
+      look_for_guest();
+    else
+      guest_gone();
+  });
+}
+
 void PrimaryGuard::guest_gone() {
   if (ending_) return;
   if (fencing_) {
@@ -193,9 +208,9 @@ void PrimaryGuard::guest_gone() {
     return;
   }
   const bool orderly = guest_.shut_down_in_order();
-  events_.add("state", orderly ? "the guest was shut down" : "the guest's process is gone");
+  events_.add("state", orderly ? "the guest was shut down" : "the guest is gone");
   if (!engine_) {
-    inspected(fail(Errc::not_found, "the guest's process is gone"));
+    inspected(fail(Errc::not_found, "the guest is gone"));
     return;
   }
   engine_->guest_gone(engine_now(), orderly);

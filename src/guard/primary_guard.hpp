@@ -59,6 +59,7 @@ class PrimaryGuard final {
   void inspected(Result<ProtectedGuest> guest);
   void run(std::vector<Endpoint> links);
   void watch_guest();
+  void look_for_guest();
   void guest_gone();
   void end(std::string reason);
   void leave();
@@ -129,6 +130,7 @@ class PrimaryGuard final {
   boost::asio::steady_timer timer_;
   boost::asio::steady_timer end_timer_;
   std::optional<boost::asio::posix::stream_descriptor> guest_process_{};
+  boost::asio::steady_timer guest_timer_;
 
   std::unique_ptr<link::Connector> connector_{};
   std::unique_ptr<link::Connection> connection_{};

@@ -89,13 +89,14 @@ Status check_sides(const GuardSpec& spec, const Where& where) {
   if (auto status = validate_host_name(spec.peer); !status)
     return where.at("peer").fail(status.error().text());
   if (spec.host == spec.peer) return where.at("peer").fail("a guest cannot be protected to its own host");
-  if (spec.hypervisor != "qemu")
-    return where.at("hypervisor").fail(fmt::format("'{}' is not supported", spec.hypervisor), "use qemu");
+  if (spec.hypervisor != "qemu" && spec.hypervisor != "xen")
+    return where.at("hypervisor").fail(fmt::format("'{}' is not supported", spec.hypervisor), "use qemu or xen");
   constexpr std::array<std::string_view, 5> levels{"trace", "debug", "info", "warn", "error"};
   if (std::ranges::find(levels, spec.log_level) == levels.end())
     return where.at("log_level")
         .fail(fmt::format("'{}' is not a level", spec.log_level), "use trace, debug, info, warn or error");
-  if (spec.side == Side::primary && spec.qmp.empty()) return where.fail("'qmp' is missing");
+  if (spec.side == Side::primary && spec.hypervisor == "qemu" && spec.qmp.empty())
+    return where.fail("'qmp' is missing");
   if (spec.side == Side::backup && !spec.description) return where.fail("'description' is missing");
   const auto socket = control_socket(spec.dirs.run, spec.guest, spec.side);
   if (socket.native().size() > socket_path_bytes_max)

@@ -49,7 +49,7 @@ struct Directories {
 struct GuardSpec {
   Side side{Side::primary};
   std::string guest{};
-  std::string hypervisor{"qemu"};
+  std::string hypervisor{"qemu"};        ///< "qemu" or "xen"; a Xen guest's domain has the guest's name
   std::string host{};                    ///< this host's name, as in its certificate
   std::string peer{};                    ///< the other host's name: no other certificate is accepted
   std::vector<Endpoint> peer_daemons{};  ///< every known address of the peer's daemon (host reports)
@@ -60,7 +60,7 @@ struct GuardSpec {
   std::uint64_t generation{};  ///< at least this; the state file may hold a later one, which then leads
 
   // primary only
-  std::string qmp{};                   ///< the running guest's QMP socket
+  std::string qmp{};                   ///< the running guest's QMP socket (QEMU)
   std::vector<Endpoint> peer_links{};  ///< where the backup's guard listens; empty: wait for /v1/connect
   bool rescue_first{};                 ///< a predecessor died: resume the guest and undo its traces first
   std::uint64_t
