@@ -38,6 +38,10 @@ class Lab(BaseLab):
         for host in self.hosts.values():
             host.wait_until_up()
 
+    def start_remus(self, on: str, env: dict[str, str] | None = None):
+        self.host(on).program("remus-xen-standby")  # remus-guard looks for it beside itself
+        return super().start_remus(on, env)
+
     def start_guest(self, spec: GuestSpec | None = None, *, on: str = "A", wait: bool = True) -> Guest:
         """Starts a guest on a host. What it boots from is put on both, as shared storage would have it."""
         spec = spec or GuestSpec()

@@ -82,6 +82,9 @@ void add_guest_options(CLI::App& command, nlohmann::json& options) {
           "--max-overhead", [&options](double value) { options["max_overhead"] = value; },
           "the guest is paused at most this share of time, e.g. 0.3")
       ->check(CLI::Range(0.01, 1.0));
+  command.add_option_function<std::vector<std::string>>(
+      "--vouched-disk", [&options](const std::vector<std::string>& disks) { options["vouched_disks"] = disks; },
+      "a writable disk of a Xen guest that needs no copy, e.g. hda; may be given several times");
   command
       .add_option_function<std::vector<std::string>>(
           "--bridge",
@@ -111,6 +114,7 @@ struct Parser {
   CertIssue cert_issue{};
   CertShow cert_show{};
   Protect protect{};
+  XlRemus xl_remus{};
   Unprotect unprotect{};
   Set set{};
   Show show{};
@@ -181,16 +185,37 @@ struct Parser {
         command(app, "protect", "protect a running guest to another host",
                 "  remus protect web1 --qmp /run/web1.qmp --to hostB\n"
                 "  remus protect web1 --qmp /run/web1.qmp --to hostB --interval 50ms --bandwidth 100MiB/s\n"
+                "  remus protect web1 --to hostB            (on a Xen host: the domain web1; or its number)\n"
                 "  remus protect web1 --to hostA            (after a failover: its socket is known)\n"
                 "  remus protect web1 --qmp /run/web1.qmp --to hostB --dry-run",
                 protect);
-    p->add_option("GUEST", protect.guest, "a name for the guest")->required()->check(guest_name());
+    p->add_option("GUEST", protect.guest, "a name for the guest; on Xen the domain's name or number")->required()->check(guest_name());
     p->add_option("--to", protect.to, "the host that shall take over")->required()->check(host_name());
-    p->add_option("--qmp", protect.qmp, "the guest's QMP socket");
+    p->add_option("--qmp", protect.qmp, "the guest's QMP socket (QEMU/KVM; a Xen guest needs none)");
     add_guest_options(*p, protect.options);
     auto* wait = p->add_flag("--wait", protect.wait, "return when the guest is protected (default)");
     p->add_flag("--no-wait", no_wait, "return when synchronization has begun")->excludes(wait);
     p->add_flag("--dry-run", protect.dry_run, "examine guest and peer, change nothing");
+
+    auto* x = command(app, "xl-remus", "protect a Xen domain, in the words of `xl remus`",
+                      "  remus xl-remus -i 100 web1 hostB\n"
+                      "HOST is a host that Remus knows. What gives up a guarantee is refused, with a sentence.",
+                      xl_remus);
+    x->add_option("DOMAIN", xl_remus.domain, "name or number")->required()->check(guest_name());
+    x->add_option("HOST", xl_remus.host, "the host that shall take over")->required()->check(host_name());
+    x->add_option("-i", xl_remus.interval_ms, "milliseconds between checkpoints")
+        ->check(CLI::Range(1U, 60'000U))
+        ->capture_default_str();
+    x->add_flag("-u", xl_remus.no_compression, "no compression");
+    x->add_flag("-e", xl_remus.no_wait, "return when synchronization has begun");
+    x->add_flag("-F", xl_remus.unsafe, "allow -b, -n, -d, which are refused all the same");
+    x->add_flag("-b", xl_remus.blackhole, "refused: protects nothing");
+    x->add_flag("-n", xl_remus.no_network_buffer, "refused: output is always held");
+    x->add_flag("-d", xl_remus.no_disk, "refused: name disks by remus protect --vouched-disk");
+    x->add_flag("-c", xl_remus.colo, "refused: COLO");
+    x->add_flag("-p", xl_remus.colo_proxy, "refused: COLO");
+    x->add_option("-s", xl_remus.ssh, "refused: hosts speak by TLS");
+    x->add_option("-N", xl_remus.netbuf_script, "refused: output is held without a script");
 
     auto* u = command(app, "unprotect", "end a guest's protection; the guest runs on",
                       "  remus unprotect web1\n"
@@ -203,7 +228,7 @@ struct Parser {
         app, "set", "change how a protected guest is protected",
         "  remus set web1 --interval 20ms --max-latency 5ms\n"
         "  remus set web1 --bandwidth unlimited\n"
-        "Fixed while a guest is protected: compression, delta cache, output buffer, arbiter, bridges.",
+        "Fixed while a guest is protected: compression, delta cache, output buffer, arbiter, bridges, vouched disks.",
         set);
     s->add_option("GUEST", set.guest, "the guest")->required();
     add_guest_options(*s, set.options);

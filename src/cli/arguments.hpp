@@ -45,6 +45,22 @@ struct Protect {
   bool wait{true};
   bool dry_run{};
 };
+/// As `xl remus` has it (xl_remus.hpp).
+struct XlRemus {
+  std::string domain{};
+  std::string host{};
+  unsigned interval_ms{200};
+  bool no_compression{};                      ///< -u
+  bool no_wait{};                             ///< -e
+  bool unsafe{};                              ///< -F: allows what is refused here all the same
+  bool blackhole{};                           ///< -b
+  bool no_network_buffer{};                   ///< -n
+  bool no_disk{};                             ///< -d
+  bool colo{};                                ///< -c
+  bool colo_proxy{};                          ///< -p
+  std::optional<std::string> ssh{};           ///< -s
+  std::optional<std::string> netbuf_script{}; ///< -N
+};
 struct Unprotect {
   std::string guest{};
   bool force{};
@@ -78,7 +94,7 @@ struct Doctor {
 };
 
 using Command = std::variant<HostShow, HostList, HostAdd, HostRemove, CertInit, CertIssue, CertShow, Protect,
-                             Unprotect, Set, Show, Top, Events, Failover, Verify, Doctor>;
+                             XlRemus, Unprotect, Set, Show, Top, Events, Failover, Verify, Doctor>;
 
 struct Arguments {
   Command command{HostShow{}};

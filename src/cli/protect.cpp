@@ -1,6 +1,7 @@
 // `remus protect`, with the synchronization shown as it goes.
 #include <fmt/format.h>
 
+#include <charconv>
 #include <chrono>
 #include <cstdio>
 #include <thread>
@@ -8,6 +9,7 @@
 #include "cli/render.hpp"
 #include "cli/session.hpp"
 #include "daemon/json_fields.hpp"
+#include "hypervisor/xen/presence.hpp"
 
 namespace remus::cli {
 namespace {
@@ -100,9 +102,23 @@ int wait_until_protected(Session& session, const std::string& name) {
   }
 }
 
+/// On a Xen host a guest may be named by its domain's number, as for xl.
+Result<std::string> guest_of_domain(const std::string& word) {
+  std::uint32_t domid{};
+  const auto [end, code] = std::from_chars(word.data(), word.data() + word.size(), domid);
+  if (code != std::errc{} || end != word.data() + word.size() || !hypervisor::xen::on_xen_host()) return word;
+  return hypervisor::xen::domain_name(domid);
+}
+
 }  // namespace
 
-int run_protect(Session& session, const Protect& words) {
+int run_protect(Session& session, const Protect& asked) {
+  Protect words = asked;
+  if (words.qmp.empty()) {
+    auto name = guest_of_domain(words.guest);
+    if (!name) return session.failed(name.error());
+    words.guest = std::move(*name);
+  }
   json body = json::object();
   body["name"] = words.guest;
   body["to"] = words.to;

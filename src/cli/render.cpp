@@ -142,7 +142,8 @@ std::string painted_state(const json& guest, const Style& style) {
 }
 
 std::string render_status(const json& guests, const Style& style) {
-  if (guests.empty()) return "no guests; protect one with: remus protect NAME --qmp SOCKET --to HOST\n";
+  if (guests.empty()) return "no guests; protect one with: remus protect NAME --to HOST (on Xen), remus protect NAME --qmp SOCKET --to HOST "
+           "(QEMU)\n";
   Table table{{"GUEST", "ROLE", "PEER", "EPOCH", "COMMIT", "PAUSE", "P99", "STATE"}, {3, 4, 5, 6}};
   for (const auto& guest : guests) {
     const auto& guard = part(guest, "guard");
@@ -168,7 +169,10 @@ std::string render_guest(const json& guest, const Style& style) {
   if (const auto age = number_at(guest, "status_age_ms"); !guard.empty() && age >= stale_ms)
     out.line("as of", style.doubtful(human_ms(age) + " ago: its guard has not answered since"));
   if (known(guest, "memory_bytes")) out.line("guest's memory", human_at(guest, "memory_bytes", human_bytes));
-  out.line("QMP socket", text_at(guest, "qmp"));
+  if (text_at(guest, "hypervisor") == "xen")
+    out.line("Xen domain", known(guest, "domid") ? fmt::format("{}", number_at(guest, "domid")) : "on the other host");
+  else
+    out.line("QMP socket", text_at(guest, "qmp"));
   for (const auto* where : {&guest, &guard}) {
     const auto& error = part(*where, "last_error");
     if (error.empty()) continue;

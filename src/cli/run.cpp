@@ -10,6 +10,7 @@
 
 #include "cli/render.hpp"
 #include "cli/session.hpp"
+#include "cli/xl_remus.hpp"
 #include "daemon/json_fields.hpp"
 
 namespace remus::cli {
@@ -102,6 +103,10 @@ int run(const Arguments& arguments) {
   Session session{arguments};
   const auto& command = arguments.command;
   if (const auto* words = std::get_if<Protect>(&command)) return run_protect(session, *words);
+  if (const auto* words = std::get_if<XlRemus>(&command)) {
+    const auto protect = protect_of(*words);
+    return protect ? run_protect(session, *protect) : session.failed(protect.error());
+  }
   if (const auto* words = std::get_if<Unprotect>(&command)) return run_unprotect(session, *words);
   if (const auto* words = std::get_if<Set>(&command)) return run_set(session, *words);
   if (const auto* words = std::get_if<Show>(&command)) return run_status(session, *words);

@@ -10,6 +10,7 @@
 #include <regex>
 #include <set>
 
+#include "cli/xl_remus.hpp"
 #include "guard/options.hpp"
 
 namespace remus::cli {
@@ -35,6 +36,29 @@ T command(std::vector<const char*> words) {
 Exit refused(std::vector<const char*> words) {
   auto parsed = parse(std::move(words));
   return std::holds_alternative<Exit>(parsed) ? std::get<Exit>(parsed) : Exit{-1, "(accepted)"};
+}
+
+TEST(Arguments, WhatXlRemusAskedFor) {
+  const auto protect = protect_of(command<XlRemus>({"xl-remus", "-i", "20", "-u", "-e", "-F", "web1", "hostB"}));
+  ASSERT_TRUE(protect);
+  EXPECT_EQ(protect->guest, "web1");
+  EXPECT_EQ(protect->to, "hostB");
+  EXPECT_FALSE(protect->wait);
+  EXPECT_EQ(protect->options.dump(), R"({"compression":"none","interval":"20ms"})");
+  EXPECT_EQ(protect_of(command<XlRemus>({"xl-remus", "web1", "hostB"}))->options.dump(), R"({"interval":"200ms"})")
+      << "as xl remus";
+}
+
+TEST(Arguments, WhatGivesUpAGuaranteeIsRefusedWithASentence) {
+  for (const char* flag : {"-b", "-n", "-d", "-c", "-p"}) {
+    const auto refused_too = protect_of(command<XlRemus>({"xl-remus", "-F", flag, "web1", "hostB"}));
+    ASSERT_FALSE(refused_too) << flag;
+    EXPECT_THAT(refused_too.error().what, testing::StartsWith(flag));
+    EXPECT_FALSE(refused_too.error().fix.empty()) << flag;
+  }
+  for (const char* flag : {"-s", "-N"})
+    EXPECT_FALSE(protect_of(command<XlRemus>({"xl-remus", flag, "word", "web1", "hostB"}))) << flag;
+  EXPECT_FALSE(protect_of(command<XlRemus>({"xl-remus", "-Fnd", "web1", "hostB"}))) << "flags in one word, as xl takes them";
 }
 
 TEST(Arguments, Protect) {
