@@ -53,11 +53,19 @@ Status DeviceModel::log_writes(bool on) {
 }
 
 Status DeviceModel::stop() {
+  // Commands are carried out in order: one wait for both. It writes its state once it has stopped.
   mark_.fields().model_stopped = 1;
-  auto done = monitor_->execute("stop");
-  if (!done) return std::unexpected(done.error().in("stopping the device model"));
   stopped_ = true;
+  if (auto sent = monitor_->post("stop", json::object()); !sent)
+    return std::unexpected(sent.error().in("stopping the device model"));
+  auto done = monitor_->execute("xen-save-devices-state", {{"filename", path_}, {"live", false}});
+  if (!done) return std::unexpected(done.error().in("the device model's state"));
   return {};
+}
+
+void DeviceModel::let_go() {
+  // Its answer would keep the guest waiting; resume() fetches it, commands are carried out in order.
+  if (monitor_) static_cast<void>(monitor_->post("cont", json::object()));
 }
 
 Status DeviceModel::resume() {
@@ -70,8 +78,6 @@ Status DeviceModel::resume() {
 
 Status DeviceModel::save(DeviceStateWriter& state) {
   if (auto saved = save_xenstore(state); !saved) return saved;
-  auto done = monitor_->execute("xen-save-devices-state", {{"filename", path_}, {"live", false}});
-  if (!done) return std::unexpected(done.error().in("the device model's state"));
   struct stat facts {};
   if (::fstat(file_.get(), &facts) != 0) return fail_errno(errno, "cannot look at the device model's state");
   if (facts.st_size <= 0 || facts.st_size > state_bytes_max)

@@ -26,10 +26,12 @@ class DeviceModel final {
   Status open();
   /// From now on what it writes to the guest's memory is in the guest's log.
   Status log_writes(bool on);
-  /// It does nothing more; what it has begun is finished when this returns. Errors leave it running.
+  /// It does nothing more, what it had begun is finished, and its state is written when this returns.
   Status stop();
+  /// Tells it to go on, and does not wait; then resume(), which does.
+  void let_go();
   Status resume();
-  /// Sections 3 and 4 of the device state. Only while it is stopped.
+  /// Sections 3 and 4 of the device state, as it was when it stopped.
   Status save(DeviceStateWriter& state);
   /// Leaves it running, and not logging. Idempotent.
   void close();

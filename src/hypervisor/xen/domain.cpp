@@ -81,7 +81,8 @@ class Source final : public XenDomain {
   Status copy_stopped(CheckpointSink& sink, CaptureReport& report);
   Status write_device_state();
   Status check_unchanged();
-  Status resume();
+  /// `running`: when the guest did again.
+  Status resume(Clock::time_point& running);
   /// The guest must not stand still, nor be followed, for our failure.
   Error abandon(Error error);
 
@@ -250,8 +251,9 @@ Result<CaptureReport> Source::checkpoint(CheckpointSink& sink) {
   report.stop_us = us_since(asked, paused);
   auto copied = copy_stopped(sink, report);
   REMUS_FAULT_POINT("capture.captured");
-  auto resumed = resume();
-  report.pause_us = us_since(paused, Clock::now());
+  auto running = Clock::now();
+  auto resumed = resume(running);
+  report.pause_us = us_since(paused, running);
   if (!resumed) return std::unexpected(resumed.error());
   if (!copied) return std::unexpected(copied.error());
   REMUS_FAULT_POINT("capture.resumed");
@@ -306,12 +308,13 @@ Status Source::check_unchanged() {
   return {};
 }
 
-Status Source::resume() {
+Status Source::resume(Clock::time_point& running) {
   // The device model first: the guest may need it at once.
-  Status model{};
-  if (facts_.device_model()) model = model_.resume();
-  if (auto resumed = suspender_.resume(); !resumed) return resumed;
-  return model;
+  if (facts_.device_model()) model_.let_go();
+  auto resumed = suspender_.resume();
+  running = Clock::now();
+  if (!resumed) return resumed;
+  return facts_.device_model() ? model_.resume() : Status{};
 }
 
 Error Source::abandon(Error error) {

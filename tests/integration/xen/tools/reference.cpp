@@ -1,9 +1,9 @@
 #include "reference.hpp"
 
 #include <fmt/format.h>
-#include <xen/hvm/save.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <xen/hvm/save.h>
 
 #include <cstring>
 #include <map>
@@ -48,6 +48,19 @@ Result<std::vector<std::byte>> stock_stream(Handles& handles, std::uint32_t domi
 
 // What goes on while the guest stands still differs from one look to the next, though nothing else may.
 
+/// Which part of HVM_CONTEXT a byte is in, for the message.
+std::string part_of(std::span<const std::byte> context, std::size_t wanted) {
+  for (std::size_t at = 0; at + sizeof(hvm_save_descriptor) <= context.size();) {
+    hvm_save_descriptor header;
+    std::memcpy(&header, context.data() + at, sizeof header);
+    at += sizeof header;
+    if (wanted < at + header.length)
+      return fmt::format(", byte {:#x} of part {}", wanted - at, header.typecode);
+    at += header.length;
+  }
+  return {};
+}
+
 /// Zeroes the clocks within a body of HVM_CONTEXT: a sequence of {u16 type, u16 instance, u32 length, body}.
 void forget_clocks(std::vector<std::byte>& context) {
   struct Clock {
@@ -55,7 +68,8 @@ void forget_clocks(std::vector<std::byte>& context) {
     std::size_t offset;
     std::size_t bytes;
   };
-  const Clock clocks[] = {  // CPU, HPET, PMTIMER, PIT, as Xen's public/arch-x86/hvm/save.h numbers them
+  const Clock clocks[] = {
+      // CPU, HPET, PMTIMER, PIT, as Xen's public/arch-x86/hvm/save.h numbers them
       {2, offsetof(hvm_hw_cpu, tsc), sizeof(hvm_hw_cpu::tsc)},
       {12, offsetof(hvm_hw_hpet, mc64), sizeof(hvm_hw_hpet::mc64)},
       {13, offsetof(hvm_hw_pmtimer, tmr_val), sizeof(hvm_hw_pmtimer::tmr_val)},
@@ -179,8 +193,11 @@ Result<std::uint64_t> compare_with_stock(std::uint32_t domid, const ImageSink& i
           for (std::size_t i = 0; i < std::min(body.size(), stock.size()); ++i)
             if (body[i] != stock[i] && count++ == 0) first = i;
           if (count > 0 || body.size() != stock.size())
-            comparison.differ(fmt::format("record {:#x}: {} and {} bytes, {} differ from {:#x} on",
-                                          record.type, body.size(), stock.size(), count, first));
+            comparison.differ(fmt::format("record {:#x}: {} and {} bytes, {} differ from {:#x} on{}",
+                                          record.type, body.size(), stock.size(), count, first,
+                                          record.type == static_cast<std::uint32_t>(Libxc::hvm_context)
+                                              ? part_of(stock, first)
+                                              : std::string{}));
         }
         return {};
       });
