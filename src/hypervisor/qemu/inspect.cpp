@@ -183,11 +183,11 @@ std::vector<NetDevice> parse_info_network(std::string_view text) {
   std::istringstream lines{std::string{text}};
   for (std::string line; std::getline(lines, line);) {
     // " \ n0: index=0,type=tap,ifname=tap0,script=no"; a line of its own for what has no peer.
+    while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
     const auto colon = line.find(": ");
     if (colon == std::string::npos || line.starts_with("  -")) continue;
     std::string_view name{line.data(), colon};
     while (!name.empty() && (name.front() == ' ' || name.front() == '\\')) name.remove_prefix(1);
-    while (!line.empty() && (line.back() == '\r' || line.back() == ' ')) line.pop_back();
     const OptionList list = OptionList::parse(std::string_view{line}.substr(colon + 2), "");
     const std::string type = list.get_or("type", "");
     if (type.empty() || type == "nic") continue;

@@ -119,6 +119,7 @@ TEST(Inspect, InfoNetwork) {
   EXPECT_EQ(list[0].ifname, "tapA");
   EXPECT_EQ(list[1].id, "lone");
   EXPECT_TRUE(parse_info_network("").empty());
+  EXPECT_TRUE(parse_info_network(" \\ n0: \n").empty());  // cut short
 }
 
 TEST(Inspect, InfoRamblock) {
