@@ -134,7 +134,7 @@ std::string OptionList::text() const {
   if (is_json()) return json_.dump();
   std::string out;
   for (const auto& part : parts_) {
-    if (!out.empty()) out += ',';
+    if (&part != &parts_.front()) out += ',';
     if (part.bare) {
       out += doubled(part.key);
     } else if (part.implied && &part == &parts_.front()) {

@@ -41,6 +41,7 @@ TEST(OptionList, JsonKeepsNestedValues) {
 
 TEST(OptionList, OddInputIsKept) {
   EXPECT_EQ(OptionList::parse("", "type").get_or("type", "?"), "");
+  EXPECT_EQ(OptionList::parse(",id=n0", "type").text(), ",id=n0");
   EXPECT_EQ(OptionList::parse("{broken", "type").get_or("type", ""), "{broken");
   EXPECT_EQ(OptionList::parse("a=b=c", "type").get_or("a", ""), "b=c");
   EXPECT_EQ(OptionList::parse(",,,", "type").text(), ",,");
