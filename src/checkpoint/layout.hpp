@@ -3,7 +3,7 @@
 //   block "pc.ram"   pages 0 .. 65535
 //   block "vga.vram" pages 65536 .. 69631         PageIndex 65540 = page 4 of vga.vram
 //
-// Xen guests have one block, "ram", whose page index is the gfn.
+// Xen guests have a block for each contiguous run of populated gfns, named "ram@<first gfn, hex>".
 #pragma once
 
 #include <cstddef>
