@@ -24,7 +24,8 @@ namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr auto create_within = milliseconds{60'000};
+// A vif's hotplug script may take 40 s, libxl says.
+constexpr auto create_within = milliseconds{100'000};
 constexpr auto feed_within = milliseconds{60'000};
 constexpr auto populate_within_per_page = std::chrono::microseconds{500};
 // libxl itself gives a device's hotplug script 40 s, and a device model 60 s.
@@ -126,18 +127,22 @@ Status WaitingDomain::build_steps(const GuestDescription& guest) {
   if (auto written = write_config(config); !written) return written;
   if (auto fits = check_host(program_, places_, options_.name, facts_, config); !fits) return fits;
 
+  // Before anything is made, so that whatever is made can be found by its identity.
   record_.uuid = facts_.uuid;
+  if (auto saved = save_record(places_.record, record_); !saved) return saved;
   auto process = RestoreProcess::start(program_, places_.config, options_.name, places_.log);
   if (!process) return std::unexpected(process.error());
   process_ = std::move(*process);
   record_.pid = process_.process().pid();
   record_.start_time = process_.process().start_time();
   if (auto saved = save_record(places_.record, record_); !saved) return saved;
-  auto made = process_.await("created", create_within);
+  auto made = process_.await("made", create_within);
   if (!made) return std::unexpected(made.error());
   record_.domid = static_cast<std::uint32_t>(std::strtoul(made->c_str(), nullptr, 10));
   if (auto saved = save_record(places_.record, record_); !saved) return saved;
-  REMUS_FAULT_POINT("standby.created");
+  REMUS_FAULT_POINT("standby.made");
+  if (auto created = process_.await("created", create_within); !created)
+    return std::unexpected(created.error());
   if (auto fed = process_.feed(stream_opening(facts_.pv, facts_.version, facts_.static_records), feed_within);
       !fed)
     return fed;
@@ -276,11 +281,15 @@ Result<XenStandbyLeftover> find_xen_standby(const XenStandbyOptions& options) {
   const StandbyRecord& found = *maybe;
   XenStandbyLeftover out{.running = false, .activated = found.activated, .domid = found.domid, .pid = 0};
   if (ChildProcess::adopt(found.pid, found.start_time)) out.pid = found.pid;
-  if (found.domid == 0) return out;
-  auto state = look_at_domain(found.domid);
+  if (found.uuid.empty()) return out;
+  auto domid = domain_with(found.uuid);
+  if (!domid) return std::unexpected(domid.error());
+  if (*domid == 0) return out;
+  out.domid = *domid;
+  auto state = look_at_domain(out.domid);
   if (!state) return std::unexpected(state.error());
   const std::optional<FoundDomain>& domain = *state;
-  out.running = domain && domain->uuid == found.uuid;
+  out.running = domain.has_value();
   // A waiting domain is paused from its making on; one that is not has been run.
   out.activated = out.running && (found.activated || !domain->paused);
   return out;

@@ -7,7 +7,9 @@
 
 #include <cerrno>
 #include <memory>
+#include <span>
 #include <thread>
+#include <vector>
 
 #include "base/json.hpp"
 #include "hypervisor/xen/restore_process.hpp"
@@ -25,6 +27,16 @@ constexpr auto check_within = milliseconds{30'000};
 constexpr auto destroy_within = milliseconds{60'000};
 constexpr auto process_ends_within = milliseconds{30'000};
 constexpr auto look_again = milliseconds{20};
+
+constexpr unsigned domains_at_once = 64;
+
+using XenControl = std::unique_ptr<xc_interface, decltype(&xc_interface_close)>;
+
+Result<XenControl> open_control() {
+  XenControl control{xc_interface_open(nullptr, nullptr, 0), &xc_interface_close};
+  if (!control) return fail_errno(errno, "cannot reach Xen", "run as root in dom0");
+  return control;
+}
 
 std::string uuid_text(const xen_domain_handle_t& handle) {
   std::string out;
@@ -98,15 +110,29 @@ Status check_host(const fs::path& program, const StandbyPlaces& places, const st
 }
 
 Result<std::optional<FoundDomain>> look_at_domain(std::uint32_t domid) {
-  const std::unique_ptr<xc_interface, decltype(&xc_interface_close)> control{
-      xc_interface_open(nullptr, nullptr, 0), &xc_interface_close};
-  if (!control) return fail_errno(errno, "cannot reach Xen", "run as root in dom0");
+  auto control = open_control();
+  if (!control) return std::unexpected(control.error());
   xc_dominfo_t info{};
-  const int found = xc_domain_getinfo(control.get(), domid, 1, &info);
+  const int found = xc_domain_getinfo(control->get(), domid, 1, &info);
   if (found < 0 && errno != ESRCH)
     return fail_errno(errno, fmt::format("cannot ask Xen for domain {}", domid));
   if (found != 1 || info.domid != domid || info.dying != 0) return std::nullopt;
   return FoundDomain{info.paused != 0, uuid_text(info.handle)};
+}
+
+Result<std::uint32_t> domain_with(const std::string& uuid) {
+  auto control = open_control();
+  if (!control) return std::unexpected(control.error());
+  std::vector<xc_dominfo_t> infos(domains_at_once);
+  for (std::uint32_t next = 1;;) {
+    const int found = xc_domain_getinfo(control->get(), next, domains_at_once, infos.data());
+    if (found < 0 && errno != ESRCH) return fail_errno(errno, "cannot ask Xen for its domains");
+    if (found <= 0) return 0;
+    for (const auto& info : std::span{infos}.first(static_cast<std::size_t>(found))) {
+      if (info.dying == 0 && uuid_text(info.handle) == uuid) return info.domid;
+      next = info.domid + 1;
+    }
+  }
 }
 
 Status give_back(const fs::path& program, const StandbyRecord& record, const StandbyPlaces& places) {
@@ -121,12 +147,13 @@ Status give_back(const fs::path& program, const StandbyRecord& record, const Sta
       std::this_thread::sleep_for(look_again);
     note(process->kill());
   }
-  if (record.domid != 0) {
-    auto state = look_at_domain(record.domid);
-    if (!state) note(std::unexpected(state.error()));
-    if (const auto ours = state.value_or(std::nullopt); ours && ours->uuid == record.uuid) {
-      auto gone = qemu::run_program(program, {"destroy", fmt::format("{}", record.domid)}, destroy_within);
-      if (!gone) note(std::unexpected(gone.error().in(fmt::format("destroying domain {}", record.domid))));
+  // By its identity: its number may not have been recorded yet, or be another's by now.
+  if (!record.uuid.empty()) {
+    auto left = domain_with(record.uuid);
+    if (!left) note(std::unexpected(left.error()));
+    if (const std::uint32_t domid = left.value_or(0); domid != 0) {
+      auto gone = qemu::run_program(program, {"destroy", fmt::format("{}", domid)}, destroy_within);
+      if (!gone) note(std::unexpected(gone.error().in(fmt::format("destroying domain {}", domid))));
     }
   }
   std::error_code code;

@@ -34,6 +34,9 @@ struct FoundDomain {
 /// The domain of this number; nullopt if there is none. Errors: io (Xen cannot be asked).
 Result<std::optional<FoundDomain>> look_at_domain(std::uint32_t domid);
 
+/// The domain with this identity; 0 if there is none. Errors: io.
+Result<std::uint32_t> domain_with(const std::string& uuid);
+
 /// Gives back all that a record names: process, domain, files. Goes on after a failure and reports the first.
 Status give_back(const std::filesystem::path& program, const StandbyRecord& record,
                  const StandbyPlaces& places);

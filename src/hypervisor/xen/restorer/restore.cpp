@@ -96,12 +96,13 @@ std::optional<std::uint32_t> restore(Toolstack& toolstack, DomainConfig& config,
   if (begun != 0) return failed(fmt::format("libxl does not begin the restore ({})", begun));
   // libxl has made the domain by now, unless it has failed; it tells the number only at the end.
   if (const auto made = toolstack.domid_of(incoming)) {
+    control.say(fmt::format("made {}", *made));
     if (const int result = vifs.attach(*made); result != 0) {
       ::close(stream_fd);  // so that the restore ends, and libxl destroys what it has made
       complete(context);
       return failed(fmt::format("a vif cannot be attached ({})", result));
     }
-    control.say(fmt::format("created {}", *made));
+    control.say("created");
   }
   if (const int result = complete(context); result != 0)
     return failed(fmt::format("libxl cannot restore the domain ({})", result));

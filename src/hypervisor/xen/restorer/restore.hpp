@@ -4,7 +4,8 @@
 //   descriptor 3  lines to the guard and back; its end means that the guard is gone
 //
 //   guard                                  this program
-//                                          "created DOMID"    paused, as NAME--incoming
+//                                          "made DOMID"       paused, as NAME--incoming
+//                                          "created"          its vifs are there
 //   (end of the stream)               ──▶
 //                                          "restored"         named NAME, complete, still paused
 //   "run" (has unmapped what it must) ──▶
