@@ -70,6 +70,7 @@ def test_a_capture_is_what_stock_save_writes_and_the_guest_runs_on_from_it(lab, 
     assert counter(guest) >= before  # and there
 
 
+@pytest.mark.parametrize("guest", ["pvh", "hvm-nopv"], indirect=True)
 def test_a_capture_killed_at_a_bad_moment_leaves_a_guest_that_can_be_rescued(lab, guest):
     host = lab.host("A")
     for point in ("capture.paused", "capture.captured"):
