@@ -123,6 +123,9 @@ Result<ProtectedGuest> attach_xen_guest(const GuardSpec& spec) {
   output::PlugOptions plug{.guest = spec.guest, .interfaces = {}, .hold_bytes_max = spec.options.output_buffer_bytes};
   for (const auto& vif : domain->vifs()) plug.interfaces.push_back(vif.interface);
   guest.output = output::make_plug(std::move(plug));
+  // Now, off the guard's main thread: the kernel may load modules for it. No packet is led anywhere yet, and what the
+  // kernel lacks is told before the other host is asked for anything.
+  if (const Status made = guest.output->attach(); !made) return std::unexpected(made.error());
   guest.handle = {{"domain", domain->name()}, {"domid", domain->domid()}};
   const auto fate = std::make_shared<DomainFate>(std::move(*probe), domain->domid(), sight->uuid);
   guest.exists = [fate] { return fate->exists(); };
