@@ -98,7 +98,9 @@ std::optional<std::uint32_t> restore(Toolstack& toolstack, DomainConfig& config,
   if (const auto made = toolstack.domid_of(incoming)) {
     control.say(fmt::format("made {}", *made));
     if (const int result = vifs.attach(*made); result != 0) {
-      ::close(stream_fd);  // so that the restore ends, and libxl destroys what it has made
+      // Its stream ends, so the restore does, and libxl destroys what it has made. Not closed: libxl is
+      // polling it.
+      ::shutdown(stream_fd, SHUT_RDWR);
       complete(context);
       return failed(fmt::format("a vif cannot be attached ({})", result));
     }
