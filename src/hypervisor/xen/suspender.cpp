@@ -152,7 +152,7 @@ Status Suspender::stop(milliseconds patience) {
   if (interrupted()) return fail(Errc::closed, "interrupted");
   const auto deadline = Clock::now() + patience;
   if (!cooperative_) return pause(deadline);
-  if (auto asked = ask(); !asked) return asked;
+  if (auto asked = ask(deadline); !asked) return asked;
   auto suspended = await_suspended(deadline);
   if (suspended) {
     stopped_ = Stopped::suspended;
@@ -172,11 +172,19 @@ Status Suspender::stop(milliseconds patience) {
   return suspended;
 }
 
-Status Suspender::ask() {
-  const auto pending = by_event_ ? std::string{} : handles_->read(control_).value_or("");
-  if (!pending.empty() && pending != "suspend")
-    return fail(Errc::timeout,
-                fmt::format("domain {} has been asked to {} and has not answered yet", domid_, pending));
+Status Suspender::ask(Clock::time_point deadline) {
+  // What somebody else has asked of the guest (to power off, say) is answered first, not overwritten.
+  while (!by_event_) {
+    const auto pending = handles_->read(control_).value_or("");
+    if (pending.empty() || pending == "suspend") break;
+    const auto state = domain_state(*handles_, domid_);
+    if (!state || state->shut_down || state->dying || interrupted())
+      return fail(Errc::closed, interrupted() ? "interrupted" : fmt::format("domain {} has ended", domid_));
+    if (Clock::now() > deadline)
+      return fail(Errc::timeout,
+                  fmt::format("domain {} has been asked to {} and has not answered", domid_, pending));
+    wait_for_event(milliseconds{10});
+  }
   mark_.fields().requested = 1;
   const bool sent = by_event_
                         ? xenevtchn_notify(handles_->events(), static_cast<evtchn_port_t>(event_port_)) == 0

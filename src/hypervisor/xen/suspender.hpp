@@ -59,7 +59,7 @@ class Suspender final {
 
   Status open_events();
   void map_requests();
-  Status ask();
+  Status ask(Clock::time_point deadline);
   Status await_suspended(Clock::time_point deadline);
   /// Takes the request back; true if the guest had not taken it up.
   bool withdraw();
