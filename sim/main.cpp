@@ -31,16 +31,16 @@ struct Options {
   bool coverage{};
 };
 
-int replay(const Options& options, Scenario scenario) {
+int replay(std::uint64_t seed, const Options& options, Scenario scenario) {
   sim::Coverage coverage;
   std::vector<std::string> trace;
-  const auto result = sim::run_seed(*options.seed, scenario, coverage, &trace);
+  const auto result = sim::run_seed(seed, scenario, coverage, &trace);
   constexpr std::size_t tail = 80;
   const std::size_t first = options.trace || trace.size() <= tail || result.passed ? 0 : trace.size() - tail;
   if (options.trace || !result.passed) {
     for (std::size_t i = first; i < trace.size(); ++i) fmt::print("{}\n", trace[i]);
   }
-  fmt::print("seed {} scenario {}: {} (simulated {} ms, {} events, trace hash {:016x})\n", *options.seed,
+  fmt::print("seed {} scenario {}: {} (simulated {} ms, {} events, trace hash {:016x})\n", seed,
              name(scenario), result.passed ? "passed" : result.violation, result.simulated / 1'000'000,
              result.events, result.hash);
   return result.passed ? 0 : 1;
@@ -81,6 +81,7 @@ int run_many(const Options& options, const std::vector<Scenario>& scenarios) {
   };
   {
     std::vector<std::jthread> threads;
+    threads.reserve(options.jobs);
     for (unsigned i = 0; i < options.jobs; ++i) threads.emplace_back(work);
   }
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - began;
@@ -88,9 +89,7 @@ int run_many(const Options& options, const std::vector<Scenario>& scenarios) {
   if (failing) {
     fmt::print("a run fails; replay it with: remus-sim --scenario {} --seed {} --trace\n",
                name(failing->second), failing->first);
-    Options again = options;
-    again.seed = failing->first;
-    static_cast<void>(replay(again, failing->second));
+    static_cast<void>(replay(failing->first, options, failing->second));
     return 1;
   }
   fmt::print("{} seeds from {}: no violation ({} s of two hosts' life simulated in {:.1f} s)\n", runs,
@@ -134,6 +133,6 @@ int main(int argc, char** argv) {
   if (options.scenario != "failstop") scenarios.push_back(Scenario::exclusive);
   if (!options.seed) return run_many(options, scenarios);
   int worst = 0;
-  for (const Scenario scenario : scenarios) worst = std::max(worst, replay(options, scenario));
+  for (const Scenario scenario : scenarios) worst = std::max(worst, replay(*options.seed, options, scenario));
   return worst;
 }
