@@ -81,6 +81,11 @@ Status read_dirs(const nlohmann::json& value, const Where& where, Directories& o
   return object.finish();
 }
 
+Status check_hypervisor(const std::string& name, const Where& where) {
+  if (name == "qemu" || name == "xen") return {};
+  return where.at("hypervisor").fail(fmt::format("'{}' is not supported", name), "use qemu or xen");
+}
+
 Status check_sides(const GuardSpec& spec, const Where& where) {
   if (auto status = validate_guest_name(spec.guest); !status)
     return where.at("guest").fail(status.error().text());
@@ -89,8 +94,7 @@ Status check_sides(const GuardSpec& spec, const Where& where) {
   if (auto status = validate_host_name(spec.peer); !status)
     return where.at("peer").fail(status.error().text());
   if (spec.host == spec.peer) return where.at("peer").fail("a guest cannot be protected to its own host");
-  if (spec.hypervisor != "qemu" && spec.hypervisor != "xen")
-    return where.at("hypervisor").fail(fmt::format("'{}' is not supported", spec.hypervisor), "use qemu or xen");
+  if (auto status = check_hypervisor(spec.hypervisor, where); !status) return status;
   constexpr std::array<std::string_view, 5> levels{"trace", "debug", "info", "warn", "error"};
   if (std::ranges::find(levels, spec.log_level) == levels.end())
     return where.at("log_level")
@@ -164,6 +168,7 @@ Result<hypervisor::GuestDescription> description_from_json(const nlohmann::json&
         return {};
       });
   if (auto status = object.finish(); !status) return std::unexpected(status.error());
+  if (auto status = check_hypervisor(d.hypervisor, where); !status) return std::unexpected(status.error());
   return d;
 }
 
