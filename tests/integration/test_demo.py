@@ -83,6 +83,7 @@ def test_an_interrupt_leaves_nothing_behind(lab_name):
     process = subprocess.Popen(
         command(lab_name, "--seconds", "600"), cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored, where the tests run in the background
     )  # fmt: skip
     try:
         lines = []
