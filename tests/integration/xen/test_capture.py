@@ -12,7 +12,7 @@ from eventually import eventually
 
 from lab.xen import GuestSpec
 
-pytestmark = pytest.mark.xen
+pytestmark = [pytest.mark.xen, pytest.mark.long_form]
 
 KINDS = ["pv", "pvh", "hvm", "hvm-nopv", "pvh32", "hvm32"]
 SAVED = "/var/lib/captured.save"
@@ -56,16 +56,16 @@ def counter(guest) -> int:
 
 def test_a_capture_is_what_stock_save_writes_and_the_guest_runs_on_from_it(lab, guest):
     host = lab.host("A")
-    done = capture(host, guest.name, "--epochs", 3, "--verify", "--reference")
+    done = capture(host, guest.spec.name, "--epochs", 3, "--verify", "--reference")
     assert re.search(r"verified: \d+ pages, 0 differ", done.stdout), done.stdout
     assert re.search(r"reference: \d+ pages compared, 0 differences", done.stdout), done.stdout
     nothing_left(host)
 
     before = counter(guest)
-    capture(host, guest.name, "--epochs", 2, "--save", SAVED)
+    capture(host, guest.spec.name, "--epochs", 2, "--save", SAVED)
     nothing_left(host)
     assert counter(guest) > before  # it goes on here
-    host.xl("destroy", guest.name)
+    host.xl("destroy", guest.spec.name)
     host.xl("restore", SAVED, timeout=CAPTURE_S_MAX)
     assert counter(guest) >= before  # and there
 
@@ -74,14 +74,14 @@ def test_a_capture_is_what_stock_save_writes_and_the_guest_runs_on_from_it(lab, 
 def test_a_capture_killed_at_a_bad_moment_leaves_a_guest_that_can_be_rescued(lab, guest):
     host = lab.host("A")
     for point in ("capture.paused", "capture.captured"):
-        words = [host.program("remus-xen-capture"), guest.name, "--vouch", "hda", "--epochs", 5]
+        words = [host.program("remus-xen-capture"), guest.spec.name, "--vouch", "hda", "--epochs", 5]
         killed = host.spawn(words, name=f"killed-{point}", env={"REMUS_FAULT": f"{point}=kill@3"})
         assert killed.wait(CAPTURE_S_MAX) == 128 + signal.SIGKILL
-        host.run([host.program("remus-xen-capture"), guest.name, "--rescue"])
+        host.run([host.program("remus-xen-capture"), guest.spec.name, "--rescue"])
         nothing_left(host)
         before = counter(guest)
         eventually(lambda before=before: counter(guest) > before, 60, what="the guest runs")
-        capture(host, guest.name, "--epochs", 1, "--verify")  # and can be protected again
+        capture(host, guest.spec.name, "--epochs", 1, "--verify")  # and can be protected again
 
 
 def test_what_cannot_be_protected_is_refused_before_it_is_touched(lab, pvh):
@@ -95,18 +95,18 @@ def test_what_cannot_be_protected_is_refused_before_it_is_touched(lab, pvh):
     assert "no domain 'nobody'" in refusal("nobody")
     assert "Domain-0" in refusal("Domain-0")
     assert "Domain-0" in refusal("0")
-    host.xl("pause", pvh.name)
-    assert "paused" in refusal(pvh.name)
-    host.xl("unpause", pvh.name)
-    host.xl("mem-set", pvh.name, 96)
-    assert "ballooned" in refusal(pvh.name)
+    host.xl("pause", pvh.spec.name)
+    assert "paused" in refusal(pvh.spec.name)
+    host.xl("unpause", pvh.spec.name)
+    host.xl("mem-set", pvh.spec.name, 96)
+    assert "ballooned" in refusal(pvh.spec.name)
     nothing_left(host)
 
 
 def test_a_guest_that_does_not_suspend_runs_on(lab, pvh):
     """In a time no emulated guest can keep to: the request is withdrawn, or what it led to undone."""
     host = lab.host("A")
-    done = capture(host, pvh.name, "--timeout", 1, check=False)
+    done = capture(host, pvh.spec.name, "--timeout", 1, check=False)
     assert done.returncode == 1 and "has not suspended itself in time" in done.stderr, done.stderr
     eventually(lambda: host.shell("ls /run/remus-xen").split() == [], 60, what="no mark is left")
     before = counter(pvh)
@@ -116,10 +116,10 @@ def test_a_guest_that_does_not_suspend_runs_on(lab, pvh):
 
 def test_a_guest_that_powers_off_ends_its_protection(lab, pvh):
     host = lab.host("A")
-    words = [host.program("remus-xen-capture"), pvh.name, "--epochs", 1000]
+    words = [host.program("remus-xen-capture"), pvh.spec.name, "--epochs", 1000]
     running = host.spawn(words, name="power-off")
     eventually(lambda: "epoch 1:" in running.output, CAPTURE_S_MAX, what="a first checkpoint")
-    host.xl("shutdown", pvh.name)
+    host.xl("shutdown", pvh.spec.name)
     assert running.wait(CAPTURE_S_MAX) == 1
     assert "has ended" in running.output, running.output
     nothing_left(host)

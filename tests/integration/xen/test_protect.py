@@ -12,7 +12,7 @@ from eventually import eventually
 
 from lab.xen import GuestSpec, LabError
 
-pytestmark = pytest.mark.xen
+pytestmark = [pytest.mark.xen, pytest.mark.long_form]
 
 PATIENCE_S = 180  # against hanging only: an emulated host on a busy machine takes its time
 # Nothing here is about how soon a death is noticed; an emulated processor that others use too is often silent.

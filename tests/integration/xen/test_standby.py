@@ -11,7 +11,7 @@ from eventually import eventually
 
 from lab.xen import GuestSpec
 
-pytestmark = pytest.mark.xen
+pytestmark = [pytest.mark.xen, pytest.mark.long_form]
 
 FILE = "/var/tmp/web1.save"
 RUN = "/run/remus/standby/web1"
