@@ -233,6 +233,8 @@ Status FilterRedirector::detach() {
     if (auto removed = port->control.remove(); !removed && result) result = removed;
   const std::lock_guard lock{mutex_};
   ports_.clear();
+  // A guest that has just died may fail us before its monitor's end is noticed: asking makes sure.
+  if (!result) static_cast<void>(qmp_->execute("query-status"));
   if (qmp_->closed()) return {};
   return result;
 }
