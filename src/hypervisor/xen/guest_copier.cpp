@@ -15,8 +15,10 @@ constexpr std::size_t batch_pages_max = 1024;
 constexpr std::uint32_t call_back_pages = 4096;
 
 std::unexpected<Error> sink_full(std::uint32_t domid) {
-  return fail(Errc::exhausted, fmt::format("the buffer for a checkpoint of domain {} is full", domid),
-              "give the guard a larger buffer, or calm the guest");
+  return fail(Errc::exhausted,
+              fmt::format("the buffer for a checkpoint of domain {} takes no more: its session has ended, or it is full",
+                          domid),
+              "if the link is up: give the guard a larger buffer, or calm the guest");
 }
 
 const std::uint64_t* entries_of(const std::byte* page) {
