@@ -60,10 +60,14 @@ def client(pair):
 
 
 def protect_with(pair, host: str, fault: str) -> None:
-    """Protects the guest anew, by a guard on `host` that has the fault armed; the command itself may see it strike."""
+    """Protects the guest anew, by a guard on `host` that has the fault armed; the command itself may see it strike.
+
+    It does not wait: a guard that stands at its point answers nobody, and a host that is to die at that moment would die when
+    the command has given up, long after the backup's lease has expired.
+    """
     pair.unprotect()
     pair.arm(host, fault)
-    pair.protect(check=False)
+    pair.protect("--no-wait", check=False)
 
 
 def reached(pair, host: str) -> None:
