@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "daemon/files.hpp"
+#include "base/files.hpp"
 #include "daemon/host.hpp"
 #include "daemon/json_fields.hpp"
 
@@ -37,7 +37,8 @@ GuestFacts Guest::facts() const {
   f.doing = *doing;
   f.guard_exists = guard && guard->exists();
   if (process || domain) f.guest_exists = lives();
-  if (!process && !domain && registration.role != Role::backup && registered && known_here()) f.guest_exists = false;
+  if (!process && !domain && registration.role != Role::backup && registered && known_here())
+    f.guest_exists = false;
   f.superseded = superseded;
   if (guard) {
     f.status = guard->status();

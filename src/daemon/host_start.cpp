@@ -5,7 +5,7 @@
 #include <fstream>
 #include <utility>
 
-#include "daemon/files.hpp"
+#include "base/files.hpp"
 #include "daemon/host.hpp"
 
 namespace remus::daemon {

@@ -5,7 +5,7 @@
 #include <array>
 #include <system_error>
 
-#include "daemon/files.hpp"
+#include "base/files.hpp"
 #include "guard/strict_json.hpp"
 
 namespace remus::daemon {

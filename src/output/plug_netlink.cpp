@@ -26,8 +26,8 @@ constexpr std::uint32_t ingress_parent = TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS
 
 Status done(int code, std::string_view what, std::string fix = "run as root") {
   if (code >= 0) return {};
-  return fail(code == -NLE_EXIST ? Errc::exists : Errc::io, fmt::format("cannot {}: {}", what, nl_geterror(code)),
-              std::move(fix));
+  return fail(code == -NLE_EXIST ? Errc::exists : Errc::io,
+              fmt::format("cannot {}: {}", what, nl_geterror(code)), std::move(fix));
 }
 
 Filter our_filter(int interface_index) {
@@ -52,22 +52,6 @@ Qdisc ingress_qdisc(int interface_index) {
 
 }  // namespace
 
-Result<Socket> route_socket() {
-  Socket socket{nl_socket_alloc(), &nl_socket_free};
-  if (!socket) return fail(Errc::exhausted, "no memory for a netlink socket");
-  if (const int code = nl_connect(socket.get(), NETLINK_ROUTE); code < 0)
-    return fail(Errc::io, fmt::format("cannot open netlink: {}", nl_geterror(code)));
-  return socket;
-}
-
-Result<Link> link_named(nl_sock* socket, const std::string& name) {
-  rtnl_link* found = nullptr;
-  if (const int code = rtnl_link_get_kernel(socket, 0, name.c_str(), &found); code < 0)
-    return fail(Errc::not_found, fmt::format("network interface '{}': {}", name, nl_geterror(code)));
-  if (found == nullptr) return fail(Errc::io, fmt::format("network interface '{}': the kernel gave no answer", name));
-  return Link{found, &rtnl_link_put};
-}
-
 Status add_ifb(nl_sock* socket, const std::string& name) {
   const Link link{rtnl_link_alloc(), &rtnl_link_put};
   if (rtnl_link_set_type(link.get(), "ifb") < 0) return fail(Errc::internal, "libnl knows no ifb");
@@ -75,7 +59,8 @@ Status add_ifb(nl_sock* socket, const std::string& name) {
   rtnl_link_set_num_tx_queues(link.get(), 1);
   const int code = rtnl_link_add(socket, link.get(), NLM_F_CREATE | NLM_F_EXCL);
   if (code == -NLE_OPNOTSUPP)
-    return fail(Errc::unsupported, "this kernel has no ifb interfaces", "load the kernel module: modprobe ifb numifbs=0");
+    return fail(Errc::unsupported, "this kernel has no ifb interfaces",
+                "load the kernel module: modprobe ifb numifbs=0");
   return done(code, fmt::format("make the interface '{}'", name));
 }
 
@@ -107,7 +92,8 @@ Result<bool> add_ingress(nl_sock* socket, int interface_index, const std::string
 }
 
 Status delete_ingress(nl_sock* socket, int interface_index) {
-  return done(rtnl_qdisc_delete(socket, ingress_qdisc(interface_index).get()), "remove an ingress queueing discipline");
+  return done(rtnl_qdisc_delete(socket, ingress_qdisc(interface_index).get()),
+              "remove an ingress queueing discipline");
 }
 
 Result<Filters> ingress_filters(nl_sock* socket, int interface_index) {
@@ -135,7 +121,8 @@ Status add_redirect(nl_sock* socket, int interface_index, int to_index) {
   rtnl_mirred_set_ifindex(action.get(), static_cast<std::uint32_t>(to_index));
   if (rtnl_mall_append_action(filter.get(), action.get()) < 0)
     return fail(Errc::internal, "libnl takes no action for a filter");
-  return done(rtnl_cls_add(socket, filter.get(), NLM_F_CREATE | NLM_F_EXCL), "lead a guest's packets to the output buffer",
+  return done(rtnl_cls_add(socket, filter.get(), NLM_F_CREATE | NLM_F_EXCL),
+              "lead a guest's packets to the output buffer",
               "load the kernel modules: modprobe -a cls_matchall act_mirred");
 }
 

@@ -1,22 +1,16 @@
 // What we ask of the kernel's network by netlink, each with a sentence for when it fails.
 #pragma once
 
-#include <netlink/route/link.h>
-#include <netlink/socket.h>
-
-#include <memory>
 #include <string>
 
-#include "base/error.hpp"
+#include "base/route_link.hpp"
 
 namespace remus::output::netlink {
 
-using Socket = std::unique_ptr<nl_sock, decltype(&nl_socket_free)>;
-using Link = std::unique_ptr<rtnl_link, decltype(&rtnl_link_put)>;
-
-[[nodiscard]] Result<Socket> route_socket();
-/// Errors: not_found.
-[[nodiscard]] Result<Link> link_named(nl_sock* socket, const std::string& name);
+using remus::netlink::Link;
+using remus::netlink::link_named;
+using remus::netlink::route_socket;
+using remus::netlink::Socket;
 
 /// Makes an ifb interface with one queue, switched off. Errors: exists, unsupported (no module ifb).
 [[nodiscard]] Status add_ifb(nl_sock* socket, const std::string& name);

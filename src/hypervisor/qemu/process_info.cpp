@@ -40,24 +40,6 @@ bool maps_library(pid_t pid, std::string_view name) {
   return false;
 }
 
-std::uint64_t start_time_of(pid_t pid) {
-  std::ifstream file{fmt::format("/proc/{}/stat", pid)};
-  std::string line;
-  if (!std::getline(file, line)) return 0;
-  // The second field is the program's name in parentheses and may hold anything; count from behind it.
-  const auto end = line.rfind(')');
-  if (end == std::string::npos) return 0;
-  std::istringstream fields{line.substr(end + 1)};
-  std::string state;
-  fields >> state;
-  if (state == "Z" || state == "X") return 0;
-  std::string skipped;
-  for (int field = 4; field < 22; ++field) fields >> skipped;
-  std::uint64_t start = 0;
-  fields >> start;
-  return start;
-}
-
 std::string tap_name_of_fd(pid_t pid, const std::string& fd) {
   std::ifstream file{fmt::format("/proc/{}/fdinfo/{}", pid, fd)};
   for (std::string line; std::getline(file, line);)

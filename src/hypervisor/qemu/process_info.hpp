@@ -23,10 +23,6 @@ Result<ProcessInfo> read_process(pid_t pid);
 /// Whether the process has loaded a library whose file name begins so.
 [[nodiscard]] bool maps_library(pid_t pid, std::string_view name);
 
-/// When the process started, in clock ticks since boot: with the pid it names one process for good. 0 if
-/// gone.
-[[nodiscard]] std::uint64_t start_time_of(pid_t pid);
-
 /// Interface behind an open /dev/net/tun, from its fdinfo; "" if there is none.
 [[nodiscard]] std::string tap_name_of_fd(pid_t pid, const std::string& fd);
 [[nodiscard]] std::vector<std::string> taps_of_process(pid_t pid);

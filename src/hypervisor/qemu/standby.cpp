@@ -15,8 +15,8 @@
 #include <tuple>
 
 #include "base/fault.hpp"
+#include "hypervisor/child_process.hpp"
 #include "hypervisor/qemu/activation_stream.hpp"
-#include "hypervisor/qemu/child_process.hpp"
 #include "hypervisor/qemu/image_files.hpp"
 #include "hypervisor/qemu/standby_host.hpp"
 #include "hypervisor/qemu/tap.hpp"

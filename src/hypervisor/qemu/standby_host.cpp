@@ -9,7 +9,7 @@
 #include <optional>
 #include <sstream>
 
-#include "hypervisor/qemu/child_process.hpp"
+#include "hypervisor/child_process.hpp"
 #include "hypervisor/qemu/tap.hpp"
 
 namespace remus::hypervisor::qemu {

@@ -5,36 +5,17 @@
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <netlink/netlink.h>
-#include <netlink/route/link.h>
 #include <sys/ioctl.h>
 
 #include <cerrno>
 #include <cstring>
-#include <memory>
 
 #include "base/fd.hpp"
+#include "base/route_link.hpp"
 
 namespace remus::hypervisor::qemu {
 
 namespace {
-
-using Socket = std::unique_ptr<nl_sock, decltype(&nl_socket_free)>;
-using Link = std::unique_ptr<rtnl_link, decltype(&rtnl_link_put)>;
-
-Result<Socket> route_socket() {
-  Socket socket{nl_socket_alloc(), &nl_socket_free};
-  if (!socket) return fail(Errc::exhausted, "no memory for a netlink socket");
-  if (const int code = nl_connect(socket.get(), NETLINK_ROUTE); code < 0)
-    return fail(Errc::io, fmt::format("cannot open netlink: {}", nl_geterror(code)));
-  return socket;
-}
-
-Result<Link> link_of(nl_sock* socket, const std::string& name) {
-  rtnl_link* found = nullptr;
-  if (const int code = rtnl_link_get_kernel(socket, 0, name.c_str(), &found); code < 0)
-    return fail(Errc::not_found, fmt::format("network interface '{}': {}", name, nl_geterror(code)));
-  return Link{found, &rtnl_link_put};
-}
 
 Status change(nl_sock* socket, rtnl_link* link, rtnl_link* wanted, const std::string& what) {
   if (const int code = rtnl_link_change(socket, link, wanted, 0); code < 0)
@@ -64,11 +45,11 @@ Result<Fd> open_tap(const std::string& name) {
 }  // namespace
 
 Status create_tap(const std::string& name, const std::string& bridge) {
-  auto socket = route_socket();
+  auto socket = netlink::route_socket();
   if (!socket) return std::unexpected(socket.error());
-  Link master{nullptr, &rtnl_link_put};
+  netlink::Link master{nullptr, &rtnl_link_put};
   if (!bridge.empty()) {
-    auto found = link_of(socket->get(), bridge);
+    auto found = netlink::link_named(socket->get(), bridge);
     if (!found)
       return fail(Errc::not_found,
                   fmt::format("this host has no bridge '{}' for the guest's network", bridge),
@@ -80,9 +61,9 @@ Status create_tap(const std::string& name, const std::string& bridge) {
   if (::ioctl(tun->get(), TUNSETPERSIST, 1) != 0 || ::ioctl(tun->get(), TUNSETOFFLOAD, 0) != 0)
     return fail_errno(errno, fmt::format("cannot set up tap '{}'", name));
   if (!master) return {};
-  auto link = link_of(socket->get(), name);
+  auto link = netlink::link_named(socket->get(), name);
   if (!link) return std::unexpected(link.error());
-  const Link wanted{rtnl_link_alloc(), &rtnl_link_put};
+  const netlink::Link wanted{rtnl_link_alloc(), &rtnl_link_put};
   rtnl_link_set_master(wanted.get(), rtnl_link_get_ifindex(master.get()));
   rtnl_link_set_mtu(wanted.get(), rtnl_link_get_mtu(master.get()));
   return change(socket->get(), link->get(), wanted.get(),
@@ -90,20 +71,20 @@ Status create_tap(const std::string& name, const std::string& bridge) {
 }
 
 Status set_tap_up(const std::string& name) {
-  auto socket = route_socket();
+  auto socket = netlink::route_socket();
   if (!socket) return std::unexpected(socket.error());
-  auto link = link_of(socket->get(), name);
+  auto link = netlink::link_named(socket->get(), name);
   if (!link) return std::unexpected(link.error());
-  const Link wanted{rtnl_link_alloc(), &rtnl_link_put};
+  const netlink::Link wanted{rtnl_link_alloc(), &rtnl_link_put};
   rtnl_link_set_flags(wanted.get(), IFF_UP);
   return change(socket->get(), link->get(), wanted.get(), fmt::format("bring tap '{}' up", name));
 }
 
 Status remove_tap(const std::string& name) {
   if (!interface_exists(name)) return {};
-  auto socket = route_socket();
+  auto socket = netlink::route_socket();
   if (!socket) return std::unexpected(socket.error());
-  auto link = link_of(socket->get(), name);
+  auto link = netlink::link_named(socket->get(), name);
   if (!link) return {};
   if (const int code = rtnl_link_delete(socket->get(), link->get()); code < 0 && interface_exists(name))
     return fail(Errc::io, fmt::format("cannot remove tap '{}': {}", name, nl_geterror(code)));

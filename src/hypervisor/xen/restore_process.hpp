@@ -12,11 +12,9 @@
 
 #include "base/error.hpp"
 #include "base/fd.hpp"
-#include "hypervisor/qemu/child_process.hpp"
+#include "hypervisor/child_process.hpp"
 
 namespace remus::hypervisor::xen {
-
-using ChildProcess = qemu::ChildProcess;
 
 class RestoreProcess final {
  public:

@@ -77,7 +77,7 @@ Status check_host(const fs::path& program, const StandbyPlaces& places, const st
   if (!needs.missing.empty())
     return fail(Errc::incompatible, fmt::format("this host lacks {}", fmt::join(needs.missing, ", ")),
                 "make them here under the same names; bridges can be renamed by the option bridges");
-  auto text = qemu::run_program(program, {"check", places.config.native(), name}, check_within);
+  auto text = run_program(program, {"check", places.config.native(), name}, check_within);
   if (!text) return std::unexpected(text.error());
   const nlohmann::json answer = last_line(*text);
   try {
@@ -152,7 +152,7 @@ Status give_back(const fs::path& program, const StandbyRecord& record, const Sta
     auto left = domain_with(record.uuid);
     if (!left) note(std::unexpected(left.error()));
     if (const std::uint32_t domid = left.value_or(0); domid != 0) {
-      auto gone = qemu::run_program(program, {"destroy", fmt::format("{}", domid)}, destroy_within);
+      auto gone = run_program(program, {"destroy", fmt::format("{}", domid)}, destroy_within);
       if (!gone) note(std::unexpected(gone.error().in(fmt::format("destroying domain {}", domid))));
     }
   }

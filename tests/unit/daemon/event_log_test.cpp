@@ -13,7 +13,7 @@
 
 #include "daemon/json_fields.hpp"
 #include "http/client.hpp"
-#include "temp_dir.hpp"
+#include "../temp_dir.hpp"
 
 namespace remus::daemon {
 namespace {

@@ -14,7 +14,7 @@
 #include "daemon/api.hpp"
 #include "daemon/json_fields.hpp"
 #include "link/certificates.hpp"
-#include "temp_dir.hpp"
+#include "../temp_dir.hpp"
 
 namespace remus::daemon {
 namespace {

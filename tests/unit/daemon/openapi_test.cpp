@@ -8,7 +8,7 @@
 #include <set>
 
 #include "daemon/api.hpp"
-#include "temp_dir.hpp"
+#include "../temp_dir.hpp"
 
 namespace remus::daemon {
 namespace {

@@ -4,7 +4,7 @@
 
 #include <fstream>
 
-#include "temp_dir.hpp"
+#include "../temp_dir.hpp"
 
 namespace remus::daemon {
 namespace {

@@ -8,7 +8,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "temp_dir.hpp"
+#include "../temp_dir.hpp"
 
 namespace remus::guard {
 namespace {

@@ -13,7 +13,7 @@
 #include <thread>
 
 #include "checkpoint/sink.hpp"
-#include "hypervisor/qemu/child_process.hpp"
+#include "hypervisor/child_process.hpp"
 #include "hypervisor/qemu/domain.hpp"
 #include "hypervisor/qemu/standby.hpp"
 
@@ -24,7 +24,7 @@ namespace fs = std::filesystem;
 class RealQemu : public testing::Test {
  protected:
   void SetUp() override {
-    program_ = hypervisor::qemu::find_program("qemu-system-x86_64");
+    program_ = hypervisor::find_program("qemu-system-x86_64");
     if (program_.empty()) GTEST_SKIP() << "qemu-system-x86_64 is not installed";
     char name[] = "/tmp/remus-guest-XXXXXX";
     directory_ = ::mkdtemp(name);
@@ -53,7 +53,7 @@ class RealQemu : public testing::Test {
         "-display", "none", "-qmp",        "unix:" + qmp_path().native() + ",server=on,wait=off"};
     arguments.insert(arguments.end(), more.begin(), more.end());
     auto guest =
-        hypervisor::qemu::ChildProcess::spawn({program_, arguments, environment(), "/", directory_ / "log"});
+        hypervisor::ChildProcess::spawn({program_, arguments, environment(), "/", directory_ / "log"});
     ASSERT_TRUE(guest) << guest.error().text();
     guest_ = std::move(*guest);
     for (int i = 0; i < 2000 && !qmp_; ++i) {
@@ -87,7 +87,7 @@ class RealQemu : public testing::Test {
   fs::path program_{};
   fs::path directory_{};
   hypervisor::qemu::StandbyOptions options_{};
-  std::optional<hypervisor::qemu::ChildProcess> guest_{};
+  std::optional<hypervisor::ChildProcess> guest_{};
   std::shared_ptr<hypervisor::qemu::Qmp> qmp_{};
 };
 

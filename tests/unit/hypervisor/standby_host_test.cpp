@@ -8,7 +8,7 @@
 
 #include <fstream>
 
-#include "hypervisor/qemu/child_process.hpp"
+#include "hypervisor/child_process.hpp"
 #include "hypervisor/qemu/image_files.hpp"
 #include "hypervisor/qemu/process_info.hpp"
 

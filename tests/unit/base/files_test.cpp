@@ -1,4 +1,4 @@
-#include "daemon/files.hpp"
+#include "base/files.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/mount.h>
@@ -7,9 +7,9 @@
 #include <fstream>
 #include <iterator>
 
-#include "temp_dir.hpp"
+#include "../temp_dir.hpp"
 
-namespace remus::daemon {
+namespace remus {
 namespace {
 
 std::string text_of(const std::filesystem::path& path) {
@@ -71,4 +71,4 @@ TEST(Files, ADirectoryInAFilesPlaceIsSaid) {
 }
 
 }  // namespace
-}  // namespace remus::daemon
+}  // namespace remus

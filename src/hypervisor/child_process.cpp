@@ -1,4 +1,4 @@
-#include "hypervisor/qemu/child_process.hpp"
+#include "hypervisor/child_process.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -12,11 +12,10 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <sstream>
 
-#include "hypervisor/qemu/process_info.hpp"
-
-namespace remus::hypervisor::qemu {
+namespace remus::hypervisor {
 
 namespace {
 
@@ -85,6 +84,24 @@ Result<pid_t> start(const fs::path& program, const std::vector<std::string>& arg
 }
 
 }  // namespace
+
+std::uint64_t start_time_of(pid_t pid) {
+  std::ifstream file{fmt::format("/proc/{}/stat", pid)};
+  std::string line;
+  if (!std::getline(file, line)) return 0;
+  // The second field is the program's name in parentheses and may hold anything; count from behind it.
+  const auto end = line.rfind(')');
+  if (end == std::string::npos) return 0;
+  std::istringstream fields{line.substr(end + 1)};
+  std::string state;
+  fields >> state;
+  if (state == "Z" || state == "X") return 0;
+  std::string skipped;
+  for (int field = 4; field < 22; ++field) fields >> skipped;
+  std::uint64_t start = 0;
+  fields >> start;
+  return start;
+}
 
 Result<ChildProcess> ChildProcess::spawn(const SpawnOptions& options) {
   FileActions actions;
@@ -184,4 +201,4 @@ fs::path find_program(const std::string& name) {
   return {};
 }
 
-}  // namespace remus::hypervisor::qemu
+}  // namespace remus::hypervisor

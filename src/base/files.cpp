@@ -1,4 +1,4 @@
-#include "daemon/files.hpp"
+#include "base/files.hpp"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -14,7 +14,7 @@
 #include "base/fd.hpp"
 #include "base/json.hpp"
 
-namespace remus::daemon {
+namespace remus {
 namespace {
 
 constexpr std::size_t json_bytes_max = 16U << 20;
@@ -32,26 +32,27 @@ Status sync_directory(const std::filesystem::path& directory) {
   return {};
 }
 
-Status write_whole(int fd, std::string_view text, const std::filesystem::path& path) {
+Status write_whole(int fd, std::string_view text, const std::filesystem::path& path, Survives survives) {
   while (!text.empty()) {
     const auto put = ::write(fd, text.data(), text.size());
     if (put < 0 && errno == EINTR) continue;
     if (put <= 0) return file_error(put < 0 ? errno : EIO, "write", path);
     text.remove_prefix(static_cast<std::size_t>(put));
   }
-  if (::fsync(fd) != 0) return file_error(errno, "write", path);
+  if (survives == Survives::power_cut && ::fsync(fd) != 0) return file_error(errno, "write", path);
   return {};
 }
 
 }  // namespace
 
-Status write_atomically(const std::filesystem::path& path, std::string_view text, mode_t mode) {
+Status write_atomically(const std::filesystem::path& path, std::string_view text, mode_t mode,
+                        Survives survives) {
   auto aside = path;
   aside += ".new";
   {
     const Fd fd{::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, mode)};
     if (!fd) return file_error(errno, "create", aside);
-    if (auto status = write_whole(fd.get(), text, aside); !status) {
+    if (auto status = write_whole(fd.get(), text, aside, survives); !status) {
       ::unlink(aside.c_str());
       return status;
     }
@@ -61,7 +62,7 @@ Status write_atomically(const std::filesystem::path& path, std::string_view text
     ::unlink(aside.c_str());
     return file_error(code, "replace", path);
   }
-  return sync_directory(path.parent_path());
+  return survives == Survives::power_cut ? sync_directory(path.parent_path()) : Status{};
 }
 
 Result<nlohmann::json> read_json(const std::filesystem::path& path) {
@@ -69,7 +70,8 @@ Result<nlohmann::json> read_json(const std::filesystem::path& path) {
   std::ifstream in{path, std::ios::binary};
   if (!in) {
     const int code = errno == 0 ? EIO : errno;
-    if (code == ENOENT) return fail(Errc::not_found, fmt::format("'{}' does not exist", path.string()));
+    if (code == ENOENT || code == ENOTDIR)
+      return fail(Errc::not_found, fmt::format("'{}' does not exist", path.string()));
     return file_error(code, "read", path);
   }
   std::ostringstream content;
@@ -100,4 +102,4 @@ Status make_directory(const std::filesystem::path& path, mode_t mode) {
   return {};
 }
 
-}  // namespace remus::daemon
+}  // namespace remus

@@ -12,7 +12,7 @@
 #include "base/error.hpp"
 #include "base/fd.hpp"
 
-namespace remus::hypervisor::qemu {
+namespace remus::hypervisor {
 
 struct SpawnOptions {
   std::filesystem::path program{};
@@ -45,10 +45,13 @@ class ChildProcess final {
   Fd handle_{};
 };
 
+/// When the process started, in clock ticks since boot: with the pid it names one process for good. 0 if gone.
+[[nodiscard]] std::uint64_t start_time_of(pid_t pid);
+
 /// Runs a program to its end and returns what it printed. Errors: not_found, timeout, io.
 Result<std::string> run_program(const std::filesystem::path& program,
                                 const std::vector<std::string>& arguments, std::chrono::milliseconds timeout);
 /// A program by name from PATH and the usual places; empty if there is none.
 [[nodiscard]] std::filesystem::path find_program(const std::string& name);
 
-}  // namespace remus::hypervisor::qemu
+}  // namespace remus::hypervisor
