@@ -30,6 +30,8 @@ target_compile_options(remus_options INTERFACE
   $<$<AND:$<BOOL:${CMAKE_UNITY_BUILD}>,$<CXX_COMPILER_ID:GNU>>:-Wno-subobject-linkage>)
 target_compile_definitions(remus_options INTERFACE
   BOOST_ASIO_NO_DEPRECATED SPDLOG_FMT_EXTERNAL
+  # The standard library checks what it is asked: an index, an iterator, an optional's value. In release builds too.
+  _GLIBCXX_ASSERTIONS
   REMUS_VERSION="${PROJECT_VERSION}"
   $<$<BOOL:${REMUS_FAULTS}>:REMUS_FAULTS>)
 

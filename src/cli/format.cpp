@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdlib>
 
 namespace remus::cli {
@@ -132,7 +133,7 @@ std::string Table::text(std::size_t width_max) const {
 
 std::string progress_bar(double share, std::size_t width) {
   share = std::clamp(share, 0.0, 1.0);
-  const auto full = static_cast<std::size_t>(share * static_cast<double>(width) + 0.5);
+  const auto full = static_cast<std::size_t>(std::lround(share * static_cast<double>(width)));
   return fmt::format("[{}{}] {:3.0f} %", std::string(full, '#'), std::string(width - full, '-'), share * 100);
 }
 

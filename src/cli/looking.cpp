@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdio>
 #include <thread>
+#include <tuple>
 
 #include "cli/render.hpp"
 #include "cli/session.hpp"
@@ -39,7 +40,7 @@ class Screen final {
   }
   ~Screen() {
     if (full_) fmt::print("\x1b[?25h\x1b[?1049l");
-    std::fflush(stdout);
+    std::ignore = std::fflush(stdout);
   }
   Screen(const Screen&) = delete;
   Screen& operator=(const Screen&) = delete;
@@ -55,7 +56,7 @@ class Screen final {
       }
       fmt::print("{}\x1b[J", page);
     }
-    std::fflush(stdout);
+    std::ignore = std::fflush(stdout);
   }
 
   [[nodiscard]] static std::pair<std::size_t, std::size_t> size() {
@@ -123,7 +124,7 @@ int run_top(Session& session, const Top& words) {
       screen.draw(guests.error().text() + "\n");  // remusd is being restarted, perhaps: it will be back
     } else if (session.json()) {
       fmt::print("{}\n", guests->dump());
-      std::fflush(stdout);
+      std::ignore = std::fflush(stdout);
     } else {
       const auto [width, height] = Screen::size();
       screen.draw(view.render(*host, *guests, width, height, session.style()));
@@ -138,7 +139,7 @@ int run_events(Session& session, const Events& words) {
   if (!words.guest.empty()) target += "&guest=" + http::url_encode(words.guest);
   const auto show = [&](const json& event) {
     fmt::print("{}", session.json() ? event.dump() + "\n" : render_event(event, session.style()));
-    std::fflush(stdout);
+    std::ignore = std::fflush(stdout);
   };
   if (!words.follow) {
     auto answer = session.ask("GET", target);

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdio>
 #include <thread>
+#include <tuple>
 
 #include "cli/render.hpp"
 #include "cli/session.hpp"
@@ -62,7 +63,7 @@ class Progress final {
       fmt::print("{}\n", for_file);
       last_ = for_file;
     }
-    std::fflush(stdout);
+    std::ignore = std::fflush(stdout);
   }
 
   bool terminal_;

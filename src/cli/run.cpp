@@ -17,7 +17,6 @@ namespace remus::cli {
 namespace {
 
 using daemon::number_at;
-using daemon::text_at;
 using nlohmann::json;
 using std::chrono::seconds;
 

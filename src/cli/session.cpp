@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <tuple>
 #include <utility>
 
 #include "guard/api.hpp"
@@ -31,7 +32,7 @@ Result<nlohmann::json> Session::ask(const std::string& method, const std::string
 void Session::print(const nlohmann::json& document, const std::string& text) const {
   fmt::print("{}",
              json_ ? document.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n" : text);
-  std::fflush(stdout);
+  std::ignore = std::fflush(stdout);
 }
 
 int Session::failed(const Error& error) const {

@@ -183,7 +183,7 @@ Router admin_routes(Host& host) {
     }
     co_return doctor::to_json(checks);
   });
-  router.raw("GET", "/v1/metrics", [&host](Routed, http::Responder responder) {
+  router.raw("GET", "/v1/metrics", [&host](const Routed&, const http::Responder& responder) {
     http::Response response;
     response.content_type = "text/plain; version=0.0.4; charset=utf-8";
     response.body = metrics_text(host.guests());

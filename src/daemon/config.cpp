@@ -42,7 +42,7 @@ struct Translator {
       json out = json::object();
       for (const auto& [key, value] : *table) {
         const std::string name_of_key{key.str()};
-        const std::string below = path.empty() ? name_of_key : path + "." + name_of_key;
+        const std::string below = path.empty() ? name_of_key : fmt::format("{}.{}", path, name_of_key);
         out[name_of_key] = translate(value, below, depth + 1);
         // A misspelt key is to be found at the key, not at its value.
         places[below] = fmt::format("{}:{}:{}", name, key.source().begin.line, key.source().begin.column);

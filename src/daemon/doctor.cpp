@@ -4,9 +4,11 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
+#include <charconv>
 #include <cstdlib>
 #include <ctime>
+#include <optional>
+#include <string_view>
 
 #include "base/units.hpp"
 #include "daemon/json_fields.hpp"
@@ -60,7 +62,8 @@ std::uint64_t still_to_come(const nlohmann::json& guests, const std::string& pee
 
 std::optional<Check> judge_room(const std::string& peer, const nlohmann::json& hello, std::uint64_t to_come) {
   if (!hello.contains("image_free_bytes") || !hello.contains("memory_available_bytes")) return std::nullopt;
-  if (hello.contains("xen")) return std::nullopt;  // its standbys' memory is the hypervisor's: judge_xen_peers()
+  if (hello.contains("xen"))
+    return std::nullopt;  // its standbys' memory is the hypervisor's: judge_xen_peers()
   const auto image = number_at(hello, "image_free_bytes");
   const auto memory = number_at(hello, "memory_available_bytes");
   const auto name = fmt::format("room on {}", peer);
@@ -139,12 +142,30 @@ std::string_view to_string(Verdict verdict) noexcept {
   return "unknown";
 }
 
+namespace {
+
+/// Up to three numbers with dots between, as a text begins with; nullopt if there are fewer than `least`.
+std::optional<std::array<int, 3>> dotted(std::string_view text, std::size_t least) {
+  std::array<int, 3> out{};
+  const char* at = text.data();
+  const char* const end = text.data() + text.size();
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const auto [next, code] = std::from_chars(at, end, out.at(i));
+    if (code != std::errc{}) return i < least ? std::nullopt : std::optional{out};
+    at = next;
+    if (at == end || *at != '.') return i + 1 < least ? std::nullopt : std::optional{out};
+    ++at;
+  }
+  return out;
+}
+
+}  // namespace
+
 Check judge_kernel(const std::string& release) {
-  int major{};
-  int minor{};
-  if (std::sscanf(release.c_str(), "%d.%d", &major, &minor) !=
-      2)  // NOLINT(cert-err34-c): the count is checked
+  const auto numbers = dotted(release, 2);
+  if (!numbers)
     return warn("kernel", fmt::format("Linux '{}' cannot be judged", release), "use Linux 5.10 or later");
+  const auto [major, minor, patch] = *numbers;
   if (std::pair{major, minor} < std::pair{5, 4})
     return bad("kernel", fmt::format("Linux {} has no pidfd for waiting", release),
                "use Linux 5.10 or later");
@@ -156,15 +177,14 @@ Check judge_kernel(const std::string& release) {
 
 Check judge_qemu(const Result<std::string>& line, bool kvm_usable) {
   if (!line) return bad("qemu", line.error());
-  const auto at = line->find("version ");
-  int major{};
-  int minor{};
-  int micro{};
-  // NOLINTNEXTLINE(cert-err34-c): the count is checked
-  if (at == std::string::npos ||
-      std::sscanf(line->c_str() + at, "version %d.%d.%d", &major, &minor, &micro) != 3)
+  constexpr std::string_view mark = "version ";
+  const auto at = line->find(mark);
+  const auto numbers =
+      at == std::string::npos ? std::nullopt : dotted(std::string_view{*line}.substr(at + mark.size()), 3);
+  if (!numbers)
     return bad("qemu", fmt::format("its version cannot be read from '{}'", *line),
                "install QEMU 7.2 or later");
+  const auto [major, minor, micro] = *numbers;
   const auto text = fmt::format("QEMU {}.{}.{}", major, minor, micro);
   if (std::pair{major, minor} < std::pair{7, 2})
     return bad("qemu", text + " is older than what is tested", "install QEMU 7.2 or later");

@@ -4,7 +4,7 @@
 
 #include <utility>
 
-#include "daemon/files.hpp"
+#include "base/files.hpp"
 #include "daemon/host.hpp"
 #include "daemon/json_fields.hpp"
 #include "hypervisor/xen/presence.hpp"
@@ -24,10 +24,6 @@ constexpr milliseconds describe_limit{20'000};
 constexpr milliseconds unprotect_limit{30'000};
 constexpr milliseconds failover_limit{60'000};
 constexpr milliseconds verify_limit{600'000};
-
-std::unexpected<Error> pass_on(Error error) {
-  return std::unexpected(std::move(error));
-}
 
 json view_of(const Guest& guest) {
   const auto facts = guest.facts();
@@ -260,7 +256,7 @@ Task<Result<json>> Host::examine(GuestPtr guest, bool rescue_first) {
 Task<Result<json>> Host::unprotect(std::string name, bool force) {
   auto found = find(name);
   if (!found) co_return pass_on(found.error());
-  const GuestPtr guest = *found;
+  const GuestPtr& guest = *found;
   auto lock = co_await acquire(guest, "unprotecting");
   if (!lock) co_return pass_on(lock.error());
   const auto role = guest->registration.role;
@@ -316,7 +312,7 @@ void Host::forget(Guest& guest) {
 Task<Result<json>> Host::failover(std::string name, bool force) {
   auto found = find(name);
   if (!found) co_return pass_on(found.error());
-  const GuestPtr guest = *found;
+  const GuestPtr& guest = *found;
   if (guest->registration.role != Role::backup)
     co_return fail(Errc::refused, fmt::format("{} runs on this host already", name),
                    fmt::format("run it on {}, which would take the guest over", guest->registration.peer));
@@ -339,7 +335,7 @@ Task<Result<json>> Host::failover(std::string name, bool force) {
 Task<Result<json>> Host::verify(std::string name) {
   auto found = find(name);
   if (!found) co_return pass_on(found.error());
-  const GuestPtr guest = *found;
+  const GuestPtr& guest = *found;
   if (guest->registration.role != Role::primary || !guest->guard || !guest->guard->exists())
     co_return fail(Errc::refused, fmt::format("{} is not protected from this host now", name),
                    "see: remus status");
@@ -349,7 +345,7 @@ Task<Result<json>> Host::verify(std::string name) {
 Task<Result<json>> Host::adjust(std::string name, json changes) {
   auto found = find(name);
   if (!found) co_return pass_on(found.error());
-  const GuestPtr guest = *found;
+  const GuestPtr& guest = *found;
   if (guest->registration.role != Role::primary)
     co_return fail(Errc::refused, fmt::format("{} is not protected from this host", name));
   auto options = guard::options_from_json(changes, guest->registration.options);

@@ -18,10 +18,6 @@ namespace {
 
 constexpr milliseconds standby_limit{60'000};
 
-std::unexpected<Error> pass_on(Error error) {
-  return std::unexpected(std::move(error));
-}
-
 struct PrepareRequest {
   std::string guest{};
   std::uint64_t generation{};
@@ -173,7 +169,7 @@ Task<Result<json>> Host::prepare_standby(std::string from, json body) {
 Task<Result<json>> Host::discard_standby(std::string from, std::string name) {
   auto found = find(name);
   if (!found) co_return pass_on(found.error());
-  const GuestPtr guest = *found;
+  const GuestPtr& guest = *found;
   auto lock = co_await acquire(guest, "discarding the standby");
   if (!lock) co_return pass_on(lock.error());
   if (guest->registration.peer != from)
@@ -188,8 +184,8 @@ Task<Result<json>> Host::discard_standby(std::string from, std::string name) {
   co_return json::object();
 }
 
-/// Answered from the kernel's pidfds or the hypervisor, and one small read, so that a busy daemon does not look like a dead
-/// host.
+/// Answered from the kernel's pidfds or the hypervisor, and one small read, so that a busy daemon does not
+/// look like a dead host.
 Result<json> Host::report(const std::string& from, const std::string& name) const {
   const auto found = guests_.find(name);
   if (found == guests_.end() || found->second->registration.peer != from)
@@ -197,7 +193,8 @@ Result<json> Host::report(const std::string& from, const std::string& name) cons
   const Guest& guest = *found->second;
   const auto record = record_of(name);
   engine::HostReport report;
-  // A guest whose process or domain is not known is taken as running: only its certain end may lead to a failover.
+  // A guest whose process or domain is not known is taken as running: only its certain end may lead to a
+  // failover.
   const bool here = guest.registration.role != Role::backup;
   report.guest_running = here && (!guest.known_here() || guest_lives(guest)) && !guest.superseded;
   report.guard_running = guest.guard && guest.guard->guard_exists();

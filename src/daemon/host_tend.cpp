@@ -30,7 +30,6 @@ constexpr milliseconds settle_interval{100};
 constexpr milliseconds peer_limit{1'500};
 constexpr milliseconds prepare_limit{60'000};
 constexpr milliseconds connect_limit{5'000};
-constexpr milliseconds describe_limit{20'000};
 constexpr milliseconds fence_limit{30'000};
 /// The guard itself reconnects within this; only then its standby is asked for again.
 constexpr std::uint64_t link_patience_ms = 1'000;
@@ -93,6 +92,7 @@ Task<Status> Host::connect(GuestPtr guest, std::uint16_t port) {
 Task<void> Host::tend_all() {
   for (;;) {
     std::vector<GuestPtr> all;
+    all.reserve(guests_.size());
     for (const auto& [name, guest] : guests_) all.push_back(guest);
     for (const auto& guest : all) {
       if (guest->domain && guest->domain->ended_since_last_look())

@@ -44,8 +44,8 @@ void notify_ready() {
   constexpr std::string_view ready = "READY=1";
   const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
   // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): the socket interface is made so
-  if (::sendto(fd.get(), ready.data(), ready.size(), MSG_NOSIGNAL, reinterpret_cast<sockaddr*>(&address),
-               size) < 0)
+  if (!fd || ::sendto(fd.get(), ready.data(), ready.size(), MSG_NOSIGNAL,
+                      reinterpret_cast<sockaddr*>(&address), size) < 0)
     spdlog::warn("systemd was not told that remusd is ready: {}", std::strerror(errno));
 }
 

@@ -124,7 +124,7 @@ Task<Result<nlohmann::json>> Peers::ask(std::string peer, http::Call call,
   std::string fix = fmt::format("is remusd running on {}, and its peer port open?", peer);
   for (std::size_t i = 0; i < paths.size(); ++i) {
     const std::size_t index = (best + i) % paths.size();
-    const auto path = paths[index];
+    const auto& path = paths[index];
     http::Call copy = call;
     Result<http::Response> answer = http::Response{};
     if (short_question) {

@@ -94,6 +94,7 @@ void Router::handle(boost::asio::io_context& io, http::Request request, http::Re
 
 std::vector<std::string> Router::listing() const {
   std::vector<std::string> out;
+  out.reserve(routes_.size());
   for (const auto& route : routes_) out.push_back(route.method + " " + route.path);
   return out;
 }

@@ -42,7 +42,7 @@ Result<nlohmann::json> read_answer(const Result<http::Response>& response, const
 }
 
 void start(asio::io_context& io, Task<void> task) {
-  asio::co_spawn(io, std::move(task), [](std::exception_ptr problem) {
+  asio::co_spawn(io, std::move(task), [](const std::exception_ptr& problem) {
     if (problem) std::rethrow_exception(problem);
   });
 }

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 
 #include "base/error.hpp"
 #include "http/client.hpp"
@@ -23,6 +24,9 @@ using Task = boost::asio::awaitable<T>;
 /// Runs the task by itself. What it throws ends the daemon: a fault of ours (guards go on, systemd starts us
 /// again).
 void start(boost::asio::io_context& io, Task<void> task);
+
+/// co_return pass_on(x.error()): what failed below failed here.
+[[nodiscard]] inline std::unexpected<Error> pass_on(Error error) { return std::unexpected(std::move(error)); }
 
 [[nodiscard]] Task<void> sleep_for(std::chrono::milliseconds duration);
 

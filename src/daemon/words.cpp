@@ -18,7 +18,7 @@ std::string because(const GuestFacts& f) {
   return {};
 }
 
-std::string with_reason(std::string text, const std::string& reason) {
+std::string with_reason(const std::string& text, const std::string& reason) {
   return reason.empty() ? text : text + ": " + reason;
 }
 

@@ -26,7 +26,8 @@ using engine::backup_action::StateChanged;
 
 namespace {
 constexpr std::chrono::milliseconds farewell{300};
-constexpr std::chrono::milliseconds report_interval{50};  ///< several within detect_min: a missed one must not tip the scales
+constexpr std::chrono::milliseconds report_interval{
+    50};  ///< several within detect_min: a missed one must not tip the scales
 constexpr std::chrono::seconds health_interval{1};
 }  // namespace
 
@@ -55,8 +56,10 @@ Status BackupGuard::start() {
   if (!file) return std::unexpected(file.error());
   state_file_ = std::move(*file);
   control_ = std::make_unique<http::Server>(
-      io_, [this](const http::Request& request, const http::Responder& responder) { serve(request, responder); });
-  if (auto listening = control_->listen_unix(control_socket(spec_.dirs.run, spec_.guest, Side::backup), 0600); !listening)
+      io_,
+      [this](const http::Request& request, const http::Responder& responder) { serve(request, responder); });
+  if (auto listening = control_->listen_unix(control_socket(spec_.dirs.run, spec_.guest, Side::backup), 0600);
+      !listening)
     return listening;
 
   auto pki = link::Pki::open(spec_.dirs.pki);
@@ -96,7 +99,8 @@ void BackupGuard::built(const Status& done) {
   } else {
     arbiter_ = std::make_unique<arbiter::FailStop>(post);
   }
-  static_cast<void>(record({.generation = std::max(before.generation, spec_.generation), .role = HostRole::backup}));
+  static_cast<void>(
+      record({.generation = std::max(before.generation, spec_.generation), .role = HostRole::backup}));
   engine_ =
       std::make_unique<engine::Backup>(engine::Backup::Setup{.config = spec_.options.engine,
                                                              .generation = state_file_->record().generation,
@@ -114,7 +118,7 @@ void BackupGuard::built(const Status& done) {
   after_event();
 }
 
-void BackupGuard::refuse_service(Error error) {
+void BackupGuard::refuse_service(const Error& error) {
   phase_ = Phase::refused;
   last_error_ = error.in(fmt::format("no standby for guest '{}' on host '{}'", spec_.guest, spec_.host));
   reason_ = last_error_->what;
@@ -165,7 +169,8 @@ Status BackupGuard::listen() {
     }
     last = listener.error();
   }
-  return std::unexpected(last.in(fmt::format("ports {} to {}", spec_.listen.port_first, spec_.listen.port_last)));
+  return std::unexpected(
+      last.in(fmt::format("ports {} to {}", spec_.listen.port_first, spec_.listen.port_last)));
 }
 
 void BackupGuard::terminate() {
@@ -201,7 +206,8 @@ void BackupGuard::watch_health() {
   health_timer_.expires_after(health_interval);
   health_timer_.async_wait([this](const boost::system::error_code& aborted) {
     if (aborted || ending_) return;
-    if (engine_->state() == engine::BackupState::standby || engine_->state() == engine::BackupState::synchronizing)
+    if (engine_->state() == engine::BackupState::standby ||
+        engine_->state() == engine::BackupState::synchronizing)
       replica_->check_health();
     watch_health();
   });
@@ -212,8 +218,7 @@ void BackupGuard::watch_health() {
 void BackupGuard::after_event() {
   if (!engine_ || ending_) return;
   for (auto actions = engine_->take_actions(); !actions.empty(); actions = engine_->take_actions())
-    for (const auto& action : actions)
-      std::visit([this](const auto& a) { act(a); }, action);
+    for (const auto& action : actions) std::visit([this](const auto& a) { act(a); }, action);
   if (!ending_) arm_timer();
 }
 
@@ -231,11 +236,17 @@ void BackupGuard::act(const SendAck& action) {
   REMUS_FAULT_POINT("ack.sent");
 }
 
-void BackupGuard::act(const SendHeartbeat& action) { send(link::HeartbeatMsg{action.heartbeat}); }
+void BackupGuard::act(const SendHeartbeat& action) {
+  send(link::HeartbeatMsg{action.heartbeat});
+}
 
-void BackupGuard::act(const Apply& action) { replica_->apply(action.session, action.epoch); }
+void BackupGuard::act(const Apply& action) {
+  replica_->apply(action.session, action.epoch);
+}
 
-void BackupGuard::act(const DiscardTorn& /*action*/) { replica_->discard_torn(); }
+void BackupGuard::act(const DiscardTorn& /*action*/) {
+  replica_->discard_torn();
+}
 
 void BackupGuard::act(const ClaimActivation& action) {
   arbiter_->claim({spec_.guest, spec_.host, action.generation, arbiter::Purpose::activate},
@@ -277,11 +288,12 @@ void BackupGuard::act(const DropLink& action) {
 void BackupGuard::act(const StateChanged& action) {
   reason_ = action.reason;
   if (action.to == engine::BackupState::standby) last_error_.reset();
-  events_.add("state",
-              fmt::format("{} → {}: {}", engine::to_string(action.from), engine::to_string(action.to), action.reason),
-              {{"from", engine::to_string(action.from)},
-               {"to", engine::to_string(action.to)},
-               {"reason", action.reason}});
+  events_.add(
+      "state",
+      fmt::format("{} → {}: {}", engine::to_string(action.from), engine::to_string(action.to), action.reason),
+      {{"from", engine::to_string(action.from)},
+       {"to", engine::to_string(action.to)},
+       {"reason", action.reason}});
   if (action.to == engine::BackupState::ended) static_cast<void>(record({.role = HostRole::none}));
 }
 
@@ -289,11 +301,12 @@ void BackupGuard::activated(const hypervisor::ActivationReport& report) {
   failover_->activation_ms = static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::milliseconds>(engine_now() - decided_at_).count());
   engine_->activated(engine_now());
-  events_.add("failover",
-              fmt::format("the guest runs here from epoch {}: detected after {} ms, activated in {} ms ({} us in the "
-                          "hypervisor)",
-                          failover_->epoch, failover_->detected_ms, failover_->activation_ms, report.total_us),
-              failover_json());
+  events_.add(
+      "failover",
+      fmt::format("the guest runs here from epoch {}: detected after {} ms, activated in {} ms ({} us in the "
+                  "hypervisor)",
+                  failover_->epoch, failover_->detected_ms, failover_->activation_ms, report.total_us),
+      failover_json());
   after_event();
   for (const auto& waiter : std::exchange(failover_waiters_, {})) waiter.reply({200, failover_json().dump()});
 }

@@ -2,10 +2,11 @@
 //
 //   Listener/Connection ──messages──▶ Replica ──whole, applied──▶┌────────┐──SendAck, Apply──▶
 //   HostWatch ──reports─────────────────────────────────────────▶│ engine │──ClaimActivation─▶ Arbiter
-//   operator ──failover─────────────────────────────────────────▶└────────┘──Activate────────▶ Replica ▶ Standby
+//   operator ──failover─────────────────────────────────────────▶└────────┘──Activate────────▶ Replica ▶
+//   Standby
 //
-// After an activation it stays, shows the way to the guest, and meets a returning old primary with the later generation.
-// Runs on the io_context's one thread; the slow parts are Replica's.
+// After an activation it stays, shows the way to the guest, and meets a returning old primary with the later
+// generation. Runs on the io_context's one thread; the slow parts are Replica's.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -43,7 +44,7 @@ class BackupGuard final {
 
  private:
   // life
-  void refuse_service(Error error);
+  void refuse_service(const Error& error);
   void built(const Status& done);
   [[nodiscard]] Status check_room() const;
   [[nodiscard]] Status listen();
@@ -113,7 +114,7 @@ class BackupGuard final {
   std::string link_address_{};
   engine::Time link_since_{};
 
-  engine::Time heard_{};          ///< last sign of life of the primary
+  engine::Time heard_{};  ///< last sign of life of the primary
   engine::Time applied_at_{};
   engine::Time decided_at_{};
   nlohmann::json standby_handle_{};  ///< of the standby that was prepared; null: none

@@ -24,7 +24,8 @@ bool shows_life(Errc kind) noexcept {
 
 }  // namespace
 
-HostWatch::HostWatch(boost::asio::io_context& io, const GuardSpec& spec, std::shared_ptr<link::Pki> pki)
+HostWatch::HostWatch(boost::asio::io_context& io, const GuardSpec& spec,
+                     const std::shared_ptr<link::Pki>& pki)
     : target_{"/v1/peer/guests/" + http::url_encode(spec.guest) + "/report"}, timer_{io} {
   for (const auto& endpoint : spec.peer_daemons)
     paths_.push_back(std::make_unique<http::AsyncClient>(
@@ -33,9 +34,10 @@ HostWatch::HostWatch(boost::asio::io_context& io, const GuardSpec& spec, std::sh
 
 void HostWatch::ask(std::size_t path, std::chrono::milliseconds timeout,
                     std::function<void(Result<engine::HostReport>)> answer) {
-  paths_[path]->request({"GET", target_, {}}, timeout, [answer = std::move(answer)](Result<http::Response> response) {
-    answer(response ? parse(*response) : std::unexpected(response.error()));
-  });
+  paths_[path]->request({"GET", target_, {}}, timeout,
+                        [answer = std::move(answer)](Result<http::Response> response) {
+                          answer(response ? parse(*response) : std::unexpected(response.error()));
+                        });
 }
 
 void HostWatch::start(std::chrono::milliseconds interval, OnReport on_report) {

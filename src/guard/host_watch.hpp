@@ -26,7 +26,7 @@ class HostWatch final {
  public:
   using OnReport = std::function<void(const engine::HostReport&)>;
 
-  HostWatch(boost::asio::io_context& io, const GuardSpec& spec, std::shared_ptr<link::Pki> pki);
+  HostWatch(boost::asio::io_context& io, const GuardSpec& spec, const std::shared_ptr<link::Pki>& pki);
   HostWatch(const HostWatch&) = delete;
   HostWatch& operator=(const HostWatch&) = delete;
 

@@ -9,6 +9,7 @@
 #include <boost/asio/signal_set.hpp>
 #include <csignal>
 #include <cstdio>
+#include <tuple>
 
 #include "guard/backup_guard.hpp"
 #include "guard/hypervisors.hpp"
@@ -26,10 +27,10 @@ void set_up_log(const guard::GuardSpec& spec) {
     if (!spec.log_file.empty())
       spdlog::set_default_logger(spdlog::basic_logger_mt("guard", spec.log_file.string()));
   } catch (const spdlog::spdlog_ex& error) {
-    std::fprintf(stderr, "remus-guard: cannot log to %s: %s\n", spec.log_file.c_str(), error.what());
+    fmt::print(stderr, "remus-guard: cannot log to {}: {}\n", spec.log_file.native(), error.what());
   }
-  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ " + spec.guest + "." + std::string{guard::to_string(spec.side)} +
-                      " %v");
+  spdlog::set_pattern("%Y-%m-%dT%H:%M:%S.%e %^%l%$ " + spec.guest + "." +
+                      std::string{guard::to_string(spec.side)} + " %v");
   spdlog::set_level(level);
   spdlog::flush_on(spdlog::level::info);
   // A full disk must not end a guard.
@@ -40,7 +41,7 @@ template <typename Guard>
 int serve(boost::asio::io_context& io, Guard& the_guard) {
   if (const remus::Status started = the_guard.start(); !started) {
     spdlog::critical("{}", started.error().text());
-    std::fprintf(stderr, "remus-guard: %s\n", started.error().text().c_str());
+    fmt::print(stderr, "remus-guard: {}\n", started.error().text());
     return 1;
   }
   boost::asio::signal_set signals{io, SIGTERM, SIGINT};
@@ -62,10 +63,10 @@ int main(int argc, char** argv) {
 
   const auto spec = guard::load_spec(file);
   if (!spec) {
-    std::fprintf(stderr, "remus-guard: %s\n", spec.error().text().c_str());
+    fmt::print(stderr, "remus-guard: {}\n", spec.error().text());
     return 2;
   }
-  std::signal(SIGPIPE, SIG_IGN);
+  std::ignore = std::signal(SIGPIPE, SIG_IGN);
 
   const bool primary = spec->side == guard::Side::primary;
   pid_t keeper = 0;
@@ -73,7 +74,7 @@ int main(int argc, char** argv) {
     keeper = ::getpid();
     guard::become_guarded_child([&] {
       if (const remus::Status rescued = guard::rescue_guest(*spec); !rescued)
-        std::fprintf(stderr, "remus-keeper: %s\n", rescued.error().text().c_str());
+        fmt::print(stderr, "remus-keeper: {}\n", rescued.error().text());
     });
     if (keeper == ::getpid()) keeper = 0;  // no keeper could be started
   }

@@ -59,7 +59,8 @@ std::string_view to_string(Compression kind) noexcept {
 std::string_view warning_of(ArbiterKind kind) noexcept {
   switch (kind) {
     case ArbiterKind::fail_stop:
-      return "if every path between the hosts is cut while both live, both may run the guest; give the peer a "
+      return "if every path between the hosts is cut while both live, both may run the guest; give the peer "
+             "a "
              "second address, or use --arbiter manual";
     case ArbiterKind::manual:
       return "";
@@ -135,8 +136,8 @@ Status validate(const GuestOptions& o, const Where& where) {
            duration("detect_min", e.detect_min, milliseconds{10}, minutes{1}),
            duration("detect_max", e.detect_max, milliseconds{20}, minutes{5}),
            duration("alone_after", e.alone_after, milliseconds{50}, minutes{10}),
-           size("max_bytes_in_flight", e.max_bytes_in_flight, 16 * mib, 1024 * 1024 * mib),
-           size("delta_cache", o.delta_cache_bytes, 0, 1024 * 1024 * mib),
+           size("max_bytes_in_flight", e.max_bytes_in_flight, 16UL * mib, 1024UL * 1024 * mib),
+           size("delta_cache", o.delta_cache_bytes, 0, 1024UL * 1024 * mib),
            size("output_buffer", o.output_buffer_bytes, mib, 65536 * mib),
        })
     if (!status) return status;

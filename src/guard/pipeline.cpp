@@ -12,7 +12,6 @@
 
 namespace remus::guard {
 
-using checkpoint::EncodedEpoch;
 using checkpoint::EpochBuffer;
 using checkpoint::Layout;
 using engine::Epoch;
@@ -26,10 +25,18 @@ constexpr std::chrono::seconds backup_timeout{60};
 checkpoint::EncoderSettings settings_of(const GuestOptions& options) {
   checkpoint::EncoderSettings settings;
   switch (options.compression) {
-    case Compression::automatic: settings.compression = checkpoint::Compression::automatic; break;
-    case Compression::none: settings.compression = checkpoint::Compression::none; break;
-    case Compression::lz4: settings.compression = checkpoint::Compression::lz4; break;
-    case Compression::zstd: settings.compression = checkpoint::Compression::zstd; break;
+    case Compression::automatic:
+      settings.compression = checkpoint::Compression::automatic;
+      break;
+    case Compression::none:
+      settings.compression = checkpoint::Compression::none;
+      break;
+    case Compression::lz4:
+      settings.compression = checkpoint::Compression::lz4;
+      break;
+    case Compression::zstd:
+      settings.compression = checkpoint::Compression::zstd;
+      break;
   }
   if (options.bandwidth_bytes_per_s != 0) settings.link_bytes_per_s = options.bandwidth_bytes_per_s;
   return settings;
@@ -48,7 +55,8 @@ struct Pipeline::State {
   mutable std::mutex stats_mutex{};
   checkpoint::EncoderStats stats{};
 
-  State(const Layout& of, checkpoint::PageHashTable hashes, checkpoint::PageCache pages, const GuestOptions& options)
+  State(const Layout& of, checkpoint::PageHashTable hashes, checkpoint::PageCache pages,
+        const GuestOptions& options)
       : layout{of},
         table{std::move(hashes)},
         cache{std::move(pages)},
@@ -81,7 +89,9 @@ Pipeline::~Pipeline() {
   encode_.reset();
 }
 
-void Pipeline::post(std::function<void()> event) { boost::asio::post(io_, std::move(event)); }
+void Pipeline::post(std::function<void()> event) {
+  boost::asio::post(io_, std::move(event));
+}
 
 // --- main loop ---
 
@@ -187,9 +197,9 @@ bool Pipeline::wait_for_backup(Session session, const Layout& layout) {
     if (current(session)) events_.layout_known(session, layout);
   });
   std::unique_lock lock{mutex_};
-  return changed_.wait_for(lock, backup_timeout,
-                           [&] { return backup_ready_for_ == session || !current(session); }) &&
-         current(session);
+  return changed_.wait_for(lock, backup_timeout, [&] {
+    return backup_ready_for_ == session || !current(session);
+  }) && current(session);
 }
 
 void Pipeline::run_synchronize(Session session) {
@@ -201,8 +211,8 @@ void Pipeline::run_synchronize(Session session) {
   Status held{};
   hooks.paused = [this, &held] { held = output_.hold(); };
   hooks.segment = [this, session, &self](SyncSink::Segment segment) {
-    encode_->post([this, session, sink = self.lock(), segment = std::move(segment)]() mutable {
-      encode_segment(session, sink, std::move(segment));
+    encode_->post([this, session, sink = self.lock(), segment = std::move(segment)] {
+      encode_segment(session, sink, segment);
     });
   };
   const auto made = SyncSink::create(domain_.description().memory_bytes, std::move(hooks));
@@ -231,12 +241,13 @@ void Pipeline::run_synchronize(Session session) {
   // What is not held must not count as protected.
   if (report && !held) report = std::unexpected(held.error());
   if (!report) {
-    const Error error = sink->too_slow()
-                            ? Error{Errc::exhausted,
-                                    "the guest changes its memory faster than it can be sent: the synchronization did "
-                                    "not converge",
-                                    "give it more bandwidth, or protect it at a quieter time"}
-                            : layout_refused_.value_or(report.error());
+    const Error error =
+        sink->too_slow()
+            ? Error{Errc::exhausted,
+                    "the guest changes its memory faster than it can be sent: the synchronization did "
+                    "not converge",
+                    "give it more bandwidth, or protect it at a quieter time"}
+            : layout_refused_.value_or(report.error());
     post([this, session, error] { events_.sync_failed(session, error); });
     return;
   }
@@ -251,8 +262,8 @@ void Pipeline::run_capture(Session session, Epoch epoch) {
   const auto buffer = take_buffer(*layout_);
   if (!buffer) {
     post([this, session] {
-      events_.capture_failed(session, Error{Errc::exhausted, "no memory for an epoch's buffer",
-                                            "free memory on this host"});
+      events_.capture_failed(
+          session, Error{Errc::exhausted, "no memory for an epoch's buffer", "free memory on this host"});
     });
     return;
   }
@@ -263,12 +274,13 @@ void Pipeline::run_capture(Session session, Epoch epoch) {
     output_.mark(epoch);
     if (verify_id == 0) return;
     const checkpoint::PageHasher hasher{session};
-    const Status read = domain_.read_memory([&](checkpoint::PageIndex first, std::span<const std::byte> pages) {
-      Hashed part{.first = first, .hashes = {}};
-      for (std::size_t at = 0; at < pages.size(); at += checkpoint::page_bytes)
-        part.hashes.push_back(hasher(pages.data() + at));
-      hashes.push_back(std::move(part));
-    });
+    const Status read =
+        domain_.read_memory([&](checkpoint::PageIndex first, std::span<const std::byte> pages) {
+          Hashed part{.first = first, .hashes = {}};
+          for (std::size_t at = 0; at < pages.size(); at += checkpoint::page_bytes)
+            part.hashes.push_back(hasher(pages.data() + at));
+          hashes.push_back(std::move(part));
+        });
     if (!read) hashes.clear();
   });
   REMUS_FAULT_POINT("capture.begin");
@@ -280,7 +292,7 @@ void Pipeline::run_capture(Session session, Epoch epoch) {
     return;
   }
   post([this, session, epoch, r = *report] { events_.captured(session, epoch, r); });
-  encode_->post([this, session, epoch, buffer, verify_id, hashes = std::move(hashes)]() mutable {
+  encode_->post([this, session, epoch, buffer = buffer, verify_id, hashes = std::move(hashes)]() mutable {
     encode_epoch(session, epoch, std::move(buffer));
     if (verify_id != 0) send_hashes(session, epoch, verify_id, std::move(hashes));
   });
@@ -356,7 +368,8 @@ void Pipeline::finish_encoding(Session session, Outbound item) {
   });
 }
 
-void Pipeline::encode_segment(Session session, const std::shared_ptr<SyncSink>& sink, SyncSink::Segment segment) {
+void Pipeline::encode_segment(Session session, const std::shared_ptr<SyncSink>& sink,
+                              const SyncSink::Segment& segment) {
   if (!sink) return;
   if (!current(session) || !state_) {
     sink->done();
@@ -391,7 +404,8 @@ void Pipeline::encode_first(Session session, const std::shared_ptr<SyncSink>& si
   }
   (*data)->digest().epoch = 0;
   (*data)->digest().image_hash = state_->table.image_hash();
-  finish_encoding(session, {.kind = Outbound::Kind::epoch, .session = session, .epoch = 0, .data = std::move(*data)});
+  finish_encoding(session,
+                  {.kind = Outbound::Kind::epoch, .session = session, .epoch = 0, .data = std::move(*data)});
 }
 
 void Pipeline::encode_epoch(Session session, Epoch epoch, std::shared_ptr<EpochBuffer> buffer) {

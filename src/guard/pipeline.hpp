@@ -1,11 +1,13 @@
 // The primary's slow path: capture and encoding, each on a thread of its own, off the event loop.
 //
-//   main loop   synchronize / capture ──▶ [capture thread] ──pages──▶ [encode thread] ──Outbound──▶ main loop: Sender
+//   main loop   synchronize / capture ──▶ [capture thread] ──pages──▶ [encode thread] ──Outbound──▶ main
+//   loop: Sender
 //               ◀── synchronized / captured / ready ──┘
 //
-// The capture thread alone talks to the Domain; the encode thread alone owns what the backup is known to hold (hashes,
-// cached pages, last device state). Events arrive on the main loop in the order they happened: captured(k) before the
-// encoded epoch k. Every job belongs to a session; what is left of an abandoned one is dropped.
+// The capture thread alone talks to the Domain; the encode thread alone owns what the backup is known to hold
+// (hashes, cached pages, last device state). Events arrive on the main loop in the order they happened:
+// captured(k) before the encoded epoch k. Every job belongs to a session; what is left of an abandoned one is
+// dropped.
 #pragma once
 
 #include <atomic>
@@ -65,7 +67,8 @@ class Pipeline final {
   /// Leaves checkpointing; the guest runs on. Everything of the session is dropped; detached() follows.
   void abandon();
 
-  /// What the link is limited to, for the choice of a compression; 0: not limited, then a usual link is assumed.
+  /// What the link is limited to, for the choice of a compression; 0: not limited, then a usual link is
+  /// assumed.
   void set_link_rate(std::uint64_t bytes_per_s);
   /// What that choice goes by now.
   [[nodiscard]] std::uint64_t link_rate() const noexcept { return link_rate_; }
@@ -84,10 +87,13 @@ class Pipeline final {
   void run_capture(engine::Session session, engine::Epoch epoch);
   void announce_ready(engine::Session session);
   bool wait_for_backup(engine::Session session, const checkpoint::Layout& layout);
-  void encode_segment(engine::Session session, const std::shared_ptr<SyncSink>& sink, SyncSink::Segment segment);
-  void encode_epoch(engine::Session session, engine::Epoch epoch, std::shared_ptr<checkpoint::EpochBuffer> buffer);
+  void encode_segment(engine::Session session, const std::shared_ptr<SyncSink>& sink,
+                      const SyncSink::Segment& segment);
+  void encode_epoch(engine::Session session, engine::Epoch epoch,
+                    std::shared_ptr<checkpoint::EpochBuffer> buffer);
   void encode_first(engine::Session session, const std::shared_ptr<SyncSink>& sink);
-  void send_hashes(engine::Session session, engine::Epoch epoch, std::uint64_t id, std::vector<Hashed> hashes);
+  void send_hashes(engine::Session session, engine::Epoch epoch, std::uint64_t id,
+                   std::vector<Hashed> hashes);
   [[nodiscard]] Status prepare_state(engine::Session session, const checkpoint::Layout& layout);
   [[nodiscard]] std::shared_ptr<checkpoint::EpochBuffer> take_buffer(const checkpoint::Layout& layout);
   [[nodiscard]] bool current(engine::Session session) const noexcept { return session_.load() == session; }

@@ -2,17 +2,15 @@
 
 #include <unistd.h>
 
-#include <cstdio>
+#include <fstream>
 
 namespace remus::guard {
 
 std::uint64_t resident_bytes() noexcept {
-  unsigned long long size = 0;
-  unsigned long long resident = 0;
-  if (std::FILE* file = std::fopen("/proc/self/statm", "re")) {
-    if (std::fscanf(file, "%llu %llu", &size, &resident) != 2) resident = 0;
-    std::fclose(file);
-  }
+  std::ifstream in{"/proc/self/statm"};
+  std::uint64_t size = 0;
+  std::uint64_t resident = 0;
+  if (!(in >> size >> resident)) return 0;
   return resident * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
 }
 
