@@ -11,6 +11,7 @@
 #include <tuple>
 
 #include "base/fault.hpp"
+#include "hypervisor/xen/activation_fate.hpp"
 #include "hypervisor/xen/incoming_memory.hpp"
 #include "hypervisor/xen/restore_process.hpp"
 #include "hypervisor/xen/standby_host.hpp"
@@ -91,6 +92,10 @@ class WaitingDomain final : public Standby {
   Status write_config(const nlohmann::json& config) const;
   Status populate(const checkpoint::Layout& layout);
   Status feed_activation(const DeviceState& state);
+  /// Before the whole stream was out: the domain cannot have run.
+  std::unexpected<Error> given_up_activation(Error why);
+  /// After that. Success if it runs all the same.
+  Status after_failure(Error why);
   /// Cuts the stream: libxl destroys what it has made, and the process ends.
   void end_process() {
     process_.let_go();
@@ -223,6 +228,38 @@ Status WaitingDomain::feed_activation(const DeviceState& state) {
   return process_.feed(stream_closing(state), feed_within);
 }
 
+std::unexpected<Error> WaitingDomain::given_up_activation(Error why) {
+  // What has failed here runs nowhere, now or later.
+  record_.activated = false;
+  if (auto gone = discard(); !gone) spdlog::error("{}: {}", options_.name, gone.error().text());
+  return std::unexpected(std::move(why).in(fmt::format("activating {}", options_.name)));
+}
+
+Status WaitingDomain::after_failure(Error why) {
+  const auto look = [this]() -> Result<Standing> {
+    auto found = look_at_domain(record_.domid);
+    if (!found) return std::unexpected(found.error());
+    const std::optional<FoundDomain>& domain = *found;
+    if (!domain || domain->uuid != record_.uuid) return Standing::gone;
+    return domain->paused ? Standing::paused : Standing::runs;
+  };
+  switch (fate_of_activation(look, [this] { return process_.process().kill(); })) {
+    case ActivationFate::runs:
+      spdlog::warn("{} runs as domain {}, though the restore did not say so: {}", options_.name,
+                   record_.domid, why.text());
+      return {};
+    case ActivationFate::never:
+      return given_up_activation(std::move(why));
+    case ActivationFate::unknown:
+      break;
+  }
+  why.fix =
+      fmt::format("see `xl list`: if domain {} runs, it is the guest; if it is paused, nobody will run it",
+                  record_.domid);
+  return std::unexpected(
+      std::move(why).in(fmt::format("activating {}, and Xen does not tell whether it runs", options_.name)));
+}
+
 Result<ActivationReport> WaitingDomain::activate(std::span<const std::byte> device_state) {
   const auto begin = Clock::now();
   if (!built_ || !memory_.mapped())
@@ -234,20 +271,17 @@ Result<ActivationReport> WaitingDomain::activate(std::span<const std::byte> devi
     return fail(Errc::corrupt, fmt::format("the state of {} is not complete", options_.name));
   // From here on it may run at any moment: whoever finds this record must not kill it.
   record_.activated = true;
-  if (auto saved = save_record(places_.record, record_); !saved) return std::unexpected(saved.error());
+  if (auto saved = save_record(places_.record, record_); !saved) return given_up_activation(saved.error());
   REMUS_FAULT_POINT("activate.feeding");
-  const auto failed = [&](Error why) {
-    // What has failed here runs nowhere, now or later.
-    record_.activated = false;
-    if (auto gone = discard(); !gone) spdlog::error("{}: {}", options_.name, gone.error().text());
-    return std::unexpected(std::move(why).in(fmt::format("activating {}", options_.name)));
-  };
-  if (auto fed = feed_activation(*state); !fed) return failed(fed.error());
+  if (auto fed = feed_activation(*state); !fed) return given_up_activation(fed.error());
   const auto fed_at = Clock::now();
-  if (auto restored = process_.await("restored", restore_within); !restored) return failed(restored.error());
+  auto restored = process_.await("restored", restore_within);
   const auto restored_at = Clock::now();
-  if (auto released = process_.release(); !released) return failed(released.error());
-  if (auto running = process_.await("running", run_within); !running) return failed(running.error());
+  Status running = restored ? process_.release() : std::unexpected(restored.error());
+  if (running)
+    if (auto said = process_.await("running", run_within); !said) running = std::unexpected(said.error());
+  if (!running)
+    if (auto left = after_failure(running.error()); !left) return std::unexpected(left.error());
   const auto running_at = Clock::now();
   REMUS_FAULT_POINT("activate.running");
   spdlog::info("activating {}: state {} us, domain and devices {} us, run {} us", options_.name,
