@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/statvfs.h>
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <filesystem>
 #include <utility>
@@ -26,9 +27,19 @@ using engine::backup_action::StateChanged;
 
 namespace {
 constexpr std::chrono::milliseconds farewell{300};
-constexpr std::chrono::milliseconds report_interval{
-    50};  ///< several within detect_min: a missed one must not tip the scales
+constexpr std::chrono::milliseconds report_interval_min{50};
+constexpr std::chrono::milliseconds report_interval_max{500};
+/// Several within detect_min: a missed one must not tip the scales. Not more, for each is an exchange over
+/// TLS on every path between the hosts.
+constexpr unsigned reports_within_detect_min = 5;
 constexpr std::chrono::seconds health_interval{1};
+
+std::chrono::milliseconds report_interval(engine::Duration detect_min) {
+  const auto fitting =
+      std::chrono::duration_cast<std::chrono::milliseconds>(detect_min / reports_within_detect_min);
+  return std::clamp(fitting, report_interval_min, report_interval_max);
+}
+
 }  // namespace
 
 BackupGuard::BackupGuard(boost::asio::io_context& io, GuardSpec spec)
@@ -107,12 +118,13 @@ void BackupGuard::built(const Status& done) {
                                                              .arbiter_exclusive = arbiter_->exclusive()},
                                        engine_now());
   peer_host_ = std::make_unique<HostWatch>(io_, spec_, pki_);
-  peer_host_->start(report_interval, [this](const engine::HostReport& report) {
-    if (ending_ || !engine_) return;
-    if (report.guest_running) heard_ = engine_now();
-    engine_->host_report(engine_now(), report);
-    after_event();
-  });
+  peer_host_->start(report_interval(spec_.options.engine.detect_min),
+                    [this](const engine::HostReport& report) {
+                      if (ending_ || !engine_) return;
+                      if (report.guest_running) heard_ = engine_now();
+                      engine_->host_report(engine_now(), report);
+                      after_event();
+                    });
   phase_ = Phase::running;
   watch_health();
   after_event();

@@ -67,10 +67,11 @@ Result<ProtectedGuest> attach_qemu_guest(const GuardSpec& spec) {
 Result<std::unique_ptr<hypervisor::Standby>> make_qemu_standby(const GuardSpec& spec) {
   const auto options = standby_options(spec);
   if (const auto left = qemu::find_standby(options); left && left->running && left->activated)
-    return fail(Errc::refused,
-                fmt::format("guest '{}' runs on this host already (process {}, activated by an earlier failover)",
-                            spec.guest, left->pid),
-                "protect it from here, or shut it down first");
+    return fail(
+        Errc::refused,
+        fmt::format("guest '{}' runs on this host already (process {}, activated by an earlier failover)",
+                    spec.guest, left->pid),
+        "protect it from here, or shut it down first");
   return qemu::make_qemu_standby(options);
 }
 
@@ -78,7 +79,8 @@ Result<std::unique_ptr<hypervisor::Standby>> make_qemu_standby(const GuardSpec& 
 
 namespace xen = hypervisor::xen;
 
-/// What a domain was seen to be. xl destroys one that has shut down soon after: then only memory tells the two apart.
+/// What a domain was seen to be. xl destroys one that has shut down soon after: then only memory tells the
+/// two apart.
 class DomainFate final {
  public:
   DomainFate(std::shared_ptr<xen::DomainProbe> probe, std::uint32_t domid, std::string uuid)
@@ -90,8 +92,8 @@ class DomainFate final {
     if (sight->uuid == uuid_ && sight->life == xen::DomainLife::shut_down) shut_down_ = true;
     return sight->uuid == uuid_ && sight->life == xen::DomainLife::lives;
   }
-  /// Power-off, reboot and crash alike: what follows is the domain's own on_poweroff, on_reboot, on_crash on this
-  /// host, and a copy that went on elsewhere would be a second one.
+  /// Power-off, reboot and crash alike: what follows is the domain's own on_poweroff, on_reboot, on_crash on
+  /// this host, and a copy that went on elsewhere would be a second one.
   [[nodiscard]] bool shut_down() const { return shut_down_; }
 
  private:
@@ -120,16 +122,23 @@ Result<ProtectedGuest> attach_xen_guest(const GuardSpec& spec) {
   if (!probe) return std::unexpected(probe.error());
   const auto sight = (*probe)->look(domain->domid());
   if (!sight) return std::unexpected(sight.error());
-  output::PlugOptions plug{.guest = spec.guest, .interfaces = {}, .hold_bytes_max = spec.options.output_buffer_bytes};
+  output::PlugOptions plug{
+      .guest = spec.guest, .interfaces = {}, .hold_bytes_max = spec.options.output_buffer_bytes};
   for (const auto& vif : domain->vifs()) plug.interfaces.push_back(vif.interface);
   guest.output = output::make_plug(std::move(plug));
-  // Now, off the guard's main thread: the kernel may load modules for it. No packet is led anywhere yet, and what the
-  // kernel lacks is told before the other host is asked for anything.
+  // Now, off the guard's main thread: the kernel may load modules for it. No packet is led anywhere yet, and
+  // what the kernel lacks is told before the other host is asked for anything.
   if (const Status made = guest.output->attach(); !made) return std::unexpected(made.error());
   guest.handle = {{"domain", domain->name()}, {"domid", domain->domid()}};
   const auto fate = std::make_shared<DomainFate>(std::move(*probe), domain->domid(), sight->uuid);
   guest.exists = [fate] { return fate->exists(); };
-  guest.shut_down_in_order = [fate] { return fate->shut_down(); };
+  // Whoever of the two looked while it was shut down, and not yet destroyed.
+  guest.shut_down_in_order = [fate, domain = domain.get()] {
+    return fate->shut_down() || domain->shut_down_in_order();
+  };
+  guest.on_signs_of_end = [domain = domain.get()](std::function<void()> look) {
+    domain->on_ends(std::move(look));
+  };
   guest.domain = std::move(domain);
   return guest;
 }
@@ -143,9 +152,10 @@ Status rescue_xen_guest(const GuardSpec& spec) {
 
 Result<std::unique_ptr<hypervisor::Standby>> make_xen_standby(const GuardSpec& spec) {
   if (!xen::on_xen_host())
-    return fail(Errc::incompatible, fmt::format("guest '{}' is a Xen domain, and host '{}' does not run Xen", spec.guest,
-                                                spec.host),
-                "protect it to a host that runs Xen");
+    return fail(
+        Errc::incompatible,
+        fmt::format("guest '{}' is a Xen domain, and host '{}' does not run Xen", spec.guest, spec.host),
+        "protect it to a host that runs Xen");
   return xen::make_xen_standby({.name = spec.guest,
                                 .runtime_dir = spec.dirs.run / "standby",
                                 .bridges = spec.options.bridges,
@@ -154,9 +164,15 @@ Result<std::unique_ptr<hypervisor::Standby>> make_xen_standby(const GuardSpec& s
 
 #else
 
-Result<ProtectedGuest> attach_xen_guest(const GuardSpec& /*spec*/) { return unknown("xen"); }
-Status rescue_xen_guest(const GuardSpec& /*spec*/) { return unknown("xen"); }
-Result<std::unique_ptr<hypervisor::Standby>> make_xen_standby(const GuardSpec& /*spec*/) { return unknown("xen"); }
+Result<ProtectedGuest> attach_xen_guest(const GuardSpec& /*spec*/) {
+  return unknown("xen");
+}
+Status rescue_xen_guest(const GuardSpec& /*spec*/) {
+  return unknown("xen");
+}
+Result<std::unique_ptr<hypervisor::Standby>> make_xen_standby(const GuardSpec& /*spec*/) {
+  return unknown("xen");
+}
 
 #endif
 

@@ -22,18 +22,21 @@ struct ProtectedGuest {
   std::function<bool()> shut_down_in_order{};
   nlohmann::json handle{};  ///< {"qmp": ..., "pid": ...} or {"domain": ..., "domid": ...}
   pid_t pid{};              ///< of the guest's process; 0 if it has none
-  /// Where there is no process to watch: whether the guest is there. Quick; asked some ten times a second.
+  /// Where there is no process to watch: whether the guest is there. Quick; asked a few times a second.
   std::function<bool()> exists{};
+  /// Where exists() is set: has `look` called, on any thread, when it should be asked at once.
+  std::function<void(std::function<void()> look)> on_signs_of_end{};
 };
 
-/// Inspects the guest of a primary's spec; changes nothing in it. Errors: refused and others, with all reasons.
+/// Inspects the guest of a primary's spec; changes nothing in it. Errors: refused and others, with all
+/// reasons.
 Result<ProtectedGuest> attach_guest(const GuardSpec& spec);
 
 /// Undoes what a dead guard left in the guest, and leaves it running.
 Status rescue_guest(const GuardSpec& spec);
 
-/// What will wait on the backup; and whether an earlier guard's standby was activated (then it is the guest, and is not ours to
-/// touch: refused).
+/// What will wait on the backup; and whether an earlier guard's standby was activated (then it is the guest,
+/// and is not ours to touch: refused).
 Result<std::unique_ptr<hypervisor::Standby>> make_standby(const GuardSpec& spec);
 
 }  // namespace remus::guard

@@ -33,9 +33,10 @@ using engine::primary_action::Synchronize;
 
 namespace {
 
-/// A guest that shuts down must be seen between that and its removal by the hypervisor's tools.
-constexpr std::chrono::milliseconds guest_look_interval{25};
-constexpr std::chrono::milliseconds farewell{300};  ///< for answers and goodbyes to leave before the process ends
+/// Its end is told by whoever watches it; this is for the case that he is hung.
+constexpr std::chrono::milliseconds guest_look_interval{250};
+constexpr std::chrono::milliseconds farewell{
+    300};  ///< for answers and goodbyes to leave before the process ends
 
 std::uint64_t random_seed() {
   std::random_device device;
@@ -44,9 +45,12 @@ std::uint64_t random_seed() {
 
 link::GoodbyeReason wire_reason(engine::Goodbye goodbye) {
   switch (goodbye) {
-    case engine::Goodbye::unprotected: return link::GoodbyeReason::unprotected;
-    case engine::Goodbye::guest_stopped: return link::GoodbyeReason::guest_gone;
-    case engine::Goodbye::guest_crashed: return link::GoodbyeReason::guest_crashed;
+    case engine::Goodbye::unprotected:
+      return link::GoodbyeReason::unprotected;
+    case engine::Goodbye::guest_stopped:
+      return link::GoodbyeReason::guest_gone;
+    case engine::Goodbye::guest_crashed:
+      return link::GoodbyeReason::guest_crashed;
   }
   return link::GoodbyeReason::unprotected;
 }
@@ -86,8 +90,10 @@ Status PrimaryGuard::start() {
   if (!file) return std::unexpected(file.error());
   state_file_ = std::move(*file);
   control_ = std::make_unique<http::Server>(
-      io_, [this](const http::Request& request, const http::Responder& responder) { serve(request, responder); });
-  if (auto listening = control_->listen_unix(control_socket(spec_.dirs.run, spec_.guest, Side::primary), 0600);
+      io_,
+      [this](const http::Request& request, const http::Responder& responder) { serve(request, responder); });
+  if (auto listening =
+          control_->listen_unix(control_socket(spec_.dirs.run, spec_.guest, Side::primary), 0600);
       !listening)
     return listening;
   inspect();
@@ -139,15 +145,19 @@ void PrimaryGuard::run(std::vector<Endpoint> links) {
     return;
   }
   const StateRecord before = state_file_->record();
-  const engine::Generation generation = std::max<engine::Generation>({1, spec_.generation, before.generation});
-  const auto began = spec_.rescue_first                    ? engine::PrimaryStart::rescued
-                     : before.role == HostRole::primary    ? engine::PrimaryStart::activated
-                                                           : engine::PrimaryStart::fresh;
-  if (const Status kept = record({.generation = generation, .role = HostRole::primary, .alone = before.alone}); !kept) {
+  const engine::Generation generation =
+      std::max<engine::Generation>({1, spec_.generation, before.generation});
+  const auto began = spec_.rescue_first                 ? engine::PrimaryStart::rescued
+                     : before.role == HostRole::primary ? engine::PrimaryStart::activated
+                                                        : engine::PrimaryStart::fresh;
+  if (const Status kept =
+          record({.generation = generation, .role = HostRole::primary, .alone = before.alone});
+      !kept) {
     inspected(std::unexpected(kept.error()));
     return;
   }
-  // Before the engine can ask for it, and while nothing depends on it: the guest's packets take the way through us.
+  // Before the engine can ask for it, and while nothing depends on it: the guest's packets take the way
+  // through us.
   if (const Status attached = guest_.output->attach(); !attached) {
     inspected(std::unexpected(attached.error()));
     return;
@@ -159,24 +169,32 @@ void PrimaryGuard::run(std::vector<Endpoint> links) {
     });
   });
   if (spec_.options.arbiter == ArbiterKind::manual)
-    arbiter_ = std::make_unique<arbiter::Manual>([this](auto job) { boost::asio::post(io_, std::move(job)); });
+    arbiter_ =
+        std::make_unique<arbiter::Manual>([this](auto job) { boost::asio::post(io_, std::move(job)); });
   else
-    arbiter_ = std::make_unique<arbiter::FailStop>([this](auto job) { boost::asio::post(io_, std::move(job)); });
+    arbiter_ =
+        std::make_unique<arbiter::FailStop>([this](auto job) { boost::asio::post(io_, std::move(job)); });
 
-  engine_ = std::make_unique<engine::Primary>(engine::Primary::Setup{.config = spec_.options.engine,
-                                                                     .generation = generation,
-                                                                     .seed = random_seed(),
-                                                                     .arbiter_exclusive = arbiter_->exclusive(),
-                                                                     .start = began},
-                                              engine_now());
-  pipeline_ = std::make_unique<Pipeline>(io_, *guest_.domain, *guest_.output, spec_.options, pipeline_events());
+  engine_ =
+      std::make_unique<engine::Primary>(engine::Primary::Setup{.config = spec_.options.engine,
+                                                               .generation = generation,
+                                                               .seed = random_seed(),
+                                                               .arbiter_exclusive = arbiter_->exclusive(),
+                                                               .start = began},
+                                        engine_now());
+  pipeline_ =
+      std::make_unique<Pipeline>(io_, *guest_.domain, *guest_.output, spec_.options, pipeline_events());
   phase_ = Phase::running;
   connect();
   after_event();
 }
 
 void PrimaryGuard::watch_guest() {
-  if (guest_.pid <= 0 && guest_.exists) look_for_guest();
+  if (guest_.pid <= 0 && guest_.exists) {
+    if (guest_.on_signs_of_end)
+      guest_.on_signs_of_end([this] { boost::asio::post(io_, [this] { look_for_guest(); }); });
+    look_for_guest();
+  }
   if (guest_.pid <= 0) return;
   const auto fd = static_cast<int>(::syscall(SYS_pidfd_open, guest_.pid, 0));
   if (fd < 0) {
@@ -191,13 +209,16 @@ void PrimaryGuard::watch_guest() {
 }
 
 void PrimaryGuard::look_for_guest() {
+  if (guest_missed_) return;
+  if (!guest_.exists()) {
+    guest_missed_ = true;
+    guest_timer_.cancel();
+    guest_gone();
+    return;
+  }
   guest_timer_.expires_after(guest_look_interval);
   guest_timer_.async_wait([this](const boost::system::error_code& error) {
-    if (error) return;
-    if (guest_.exists())
-      look_for_guest();
-    else
-      guest_gone();
+    if (!error) look_for_guest();
   });
 }
 
@@ -262,8 +283,7 @@ Status PrimaryGuard::record(StateRecord wanted) {
 void PrimaryGuard::after_event() {
   if (!engine_ || ending_) return;
   for (auto actions = engine_->take_actions(); !actions.empty(); actions = engine_->take_actions())
-    for (const auto& action : actions)
-      std::visit([this](const auto& a) { act(a); }, action);
+    for (const auto& action : actions) std::visit([this](const auto& a) { act(a); }, action);
   if (!ending_) arm_timer();
 }
 
@@ -289,9 +309,13 @@ void PrimaryGuard::act(const Synchronize& action) {
   pipeline_->synchronize(action.session);
 }
 
-void PrimaryGuard::act(const Capture& action) { pipeline_->capture(action.session, action.epoch); }
+void PrimaryGuard::act(const Capture& action) {
+  pipeline_->capture(action.session, action.epoch);
+}
 
-void PrimaryGuard::act(const Resend& action) { sender_.resend(action.after); }
+void PrimaryGuard::act(const Resend& action) {
+  sender_.resend(action.after);
+}
 
 void PrimaryGuard::act(const Release& action) {
   REMUS_FAULT_POINT("release.before");
@@ -300,7 +324,9 @@ void PrimaryGuard::act(const Release& action) {
   REMUS_FAULT_POINT("release.after");
 }
 
-void PrimaryGuard::act(const SendHeartbeat& action) { send(link::HeartbeatMsg{action.heartbeat}); }
+void PrimaryGuard::act(const SendHeartbeat& action) {
+  send(link::HeartbeatMsg{action.heartbeat});
+}
 
 void PrimaryGuard::act(const ClaimAlone& action) {
   // Fail-stop and manual arbiters know nothing of the other host; its daemon may.
@@ -343,10 +369,11 @@ void PrimaryGuard::act(const PassOutput& /*action*/) {
 void PrimaryGuard::act(const Fence& action) {
   if (fencing_) return;
   fencing_ = true;
-  events_.add("error",
-              fmt::format("another host runs this guest as generation {}: this copy is superseded and is stopped",
-                          action.superseded_by),
-              {{"superseded_by", action.superseded_by}});
+  events_.add(
+      "error",
+      fmt::format("another host runs this guest as generation {}: this copy is superseded and is stopped",
+                  action.superseded_by),
+      {{"superseded_by", action.superseded_by}});
   auto record_now = state_file_->record();
   record_now.superseded_by = action.superseded_by;
   static_cast<void>(record(record_now));
@@ -376,8 +403,8 @@ void PrimaryGuard::finish_fencing() {
 
 void PrimaryGuard::act(const SplitBrain& action) {
   last_error_ = Error{Errc::internal,
-                      fmt::format("SPLIT BRAIN: host '{}' also runs guest '{}' as generation {}", spec_.peer, spec_.guest,
-                                  action.generation),
+                      fmt::format("SPLIT BRAIN: host '{}' also runs guest '{}' as generation {}", spec_.peer,
+                                  spec_.guest, action.generation),
                       "decide which copy is the true one and shut the other down; then protect again"};
   events_.error(*last_error_);
 }
@@ -415,11 +442,12 @@ void PrimaryGuard::act(const StateChanged& action) {
     last_error_.reset();
     sync_.reset();
   }
-  events_.add("state",
-              fmt::format("{} → {}: {}", engine::to_string(action.from), engine::to_string(action.to), action.reason),
-              {{"from", engine::to_string(action.from)},
-               {"to", engine::to_string(action.to)},
-               {"reason", action.reason}});
+  events_.add(
+      "state",
+      fmt::format("{} → {}: {}", engine::to_string(action.from), engine::to_string(action.to), action.reason),
+      {{"from", engine::to_string(action.from)},
+       {"to", engine::to_string(action.to)},
+       {"reason", action.reason}});
 }
 
 }  // namespace remus::guard

@@ -6,7 +6,8 @@
 //                   Arbiter ──verdict────▶ │ engine │──Release──▶ OutputBuffer
 //   Pipeline ──captured, encoded─────────▶ └────────┘──Resend───▶ Sender ──▶ Connection
 //
-// Everything here runs on the io_context's one thread; the slow parts have threads of their own (Pipeline, OutputBuffer).
+// Everything here runs on the io_context's one thread; the slow parts have threads of their own (Pipeline,
+// OutputBuffer).
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -131,6 +132,7 @@ class PrimaryGuard final {
   boost::asio::steady_timer end_timer_;
   std::optional<boost::asio::posix::stream_descriptor> guest_process_{};
   boost::asio::steady_timer guest_timer_;
+  bool guest_missed_{false};  ///< look_for_guest() has found it gone
 
   std::unique_ptr<link::Connector> connector_{};
   std::unique_ptr<link::Connection> connection_{};

@@ -4,6 +4,7 @@
 #include <sys/eventfd.h>
 
 #include <cstdlib>
+#include <utility>
 
 namespace remus::hypervisor::xen {
 
@@ -27,14 +28,20 @@ DeathWatch::~DeathWatch() {
 void DeathWatch::look() {
   const auto state = domain_state(*handles_, domid_);
   auto seen = End::none;
-  if (!state || state->dying)
-    seen = End::otherwise;
-  else if (state->shut_down && !state->suspended())
+  // Its shutdown first: one that is being destroyed because it has shut down still tells that it did.
+  if (state && state->shut_down && !state->suspended())
     seen = state->reason == SHUTDOWN_poweroff || state->reason == SHUTDOWN_reboot ? End::in_order
                                                                                   : End::otherwise;
+  else if (!state || state->dying)
+    seen = End::otherwise;
   if (seen == End::none) return;
   auto none = End::none;  // what was seen first holds: a domain in order is destroyed afterwards
   end_.compare_exchange_strong(none, seen);
+}
+
+void DeathWatch::on_look(std::function<void()> callback) {
+  const std::lock_guard lock{mutex_};
+  on_look_ = std::move(callback);
 }
 
 void DeathWatch::run() {
@@ -47,6 +54,8 @@ void DeathWatch::run() {
     }
     while (char** event = xs_check_watch(store_)) std::free(static_cast<void*>(event));
     look();
+    const std::lock_guard lock{mutex_};
+    if (on_look_) on_look_();
   }
 }
 

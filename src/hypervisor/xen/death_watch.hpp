@@ -3,7 +3,9 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <thread>
 
 #include "base/fd.hpp"
@@ -25,6 +27,9 @@ class DeathWatch final {
   [[nodiscard]] bool in_order() const noexcept { return end_.load() == End::in_order; }
   /// Looks now.
   void look();
+  /// `callback` runs, on a thread of the watch, after it has looked because some domain ended. Empty: nobody
+  /// is told.
+  void on_look(std::function<void()> callback);
 
  private:
   enum class End { none, in_order, otherwise };
@@ -35,6 +40,8 @@ class DeathWatch final {
   xs_handle* store_{};  ///< of its own: watches of one connection are read by one thread
   Fd stop_{};
   std::atomic<End> end_{End::none};
+  std::mutex mutex_{};
+  std::function<void()> on_look_{};  ///< under mutex_
   std::thread thread_{};
 };
 

@@ -58,6 +58,7 @@ class Source final : public XenDomain {
   const std::vector<Vif>& vifs() const override { return facts_.vifs; }
   bool alive() const override { return death_.alive(); }
   bool shut_down_in_order() const override { return death_.in_order(); }
+  void on_ends(std::function<void()> callback) override { death_.on_look(std::move(callback)); }
 
   Result<CaptureReport> synchronize(CheckpointSink& sink,
                                     const std::function<void(SyncProgress)>& progress) override;

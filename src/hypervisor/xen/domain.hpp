@@ -14,6 +14,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -37,7 +38,7 @@ struct Vif {
   std::string bridge{};      ///< may be empty (routed set-ups)
   std::string interface {};  ///< in dom0, whose ingress is the guest's output: "vif3.0", or "vif3.0-emu"
                              ///< where the guest has no PV network driver; see `emulated`
-  bool emulated{};  ///< the guest talks to a network card of the device model
+  bool emulated{};           ///< the guest talks to a network card of the device model
 };
 
 class XenDomain : public Domain {
@@ -48,6 +49,8 @@ class XenDomain : public Domain {
   /// Whether the guest shut itself down (powered off) rather than vanished or crashed. Means something once
   /// alive() is false or a capture returned Errc::closed.
   [[nodiscard]] virtual bool shut_down_in_order() const = 0;
+  /// `callback` runs, on any thread, when some domain of this host has ended or shut down: perhaps this one.
+  virtual void on_ends(std::function<void()> callback) = 0;
 };
 
 /// Looks at the running domain (a name, or an id) and, if it can be protected, returns it. Changes nothing in

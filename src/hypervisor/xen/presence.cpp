@@ -4,21 +4,26 @@
 
 #ifdef REMUS_XEN
 
-#include "hypervisor/xen/xen_headers.hpp"
-
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <string_view>
+
+#include "hypervisor/xen/xen_headers.hpp"
 
 namespace remus::hypervisor::xen {
 namespace {
 
 std::string text_of(const xen_domain_handle_t& uuid) {
+  // By hand, for it is asked for often.
+  constexpr std::string_view digits = "0123456789abcdef";
   std::string out;
+  out.reserve(36);
   for (std::size_t i = 0; i < sizeof uuid; ++i) {
     if (i == 4 || i == 6 || i == 8 || i == 10) out += '-';
-    out += fmt::format("{:02x}", uuid[i]);
+    out += digits[uuid[i] >> 4U];
+    out += digits[uuid[i] & 0xfU];
   }
   return out;
 }
@@ -43,16 +48,20 @@ bool on_xen_host() {
 }
 
 Result<std::shared_ptr<DomainProbe>> DomainProbe::open() {
-  if (!on_xen_host()) return fail(Errc::unsupported, "this host does not run Xen, or this is not its control domain");
+  if (!on_xen_host())
+    return fail(Errc::unsupported, "this host does not run Xen, or this is not its control domain");
   xc_interface* const interface = xc_interface_open(nullptr, nullptr, 0);
   if (interface == nullptr)
-    return fail(Errc::denied, fmt::format("the hypervisor cannot be asked: {}", fail_errno(errno, "xc").error().what),
+    return fail(Errc::denied,
+                fmt::format("the hypervisor cannot be asked: {}", fail_errno(errno, "xc").error().what),
                 "run as root in the control domain");
   return std::shared_ptr<DomainProbe>{new DomainProbe{std::make_unique<Impl>(Impl{interface})}};
 }
 
 DomainProbe::DomainProbe(std::unique_ptr<Impl> impl) : impl_{std::move(impl)} {}
-DomainProbe::~DomainProbe() { xc_interface_close(impl_->interface); }
+DomainProbe::~DomainProbe() {
+  xc_interface_close(impl_->interface);
+}
 
 Result<DomainSight> DomainProbe::look(std::uint32_t domid) const {
   xc_domaininfo_t info{};
@@ -82,12 +91,15 @@ Result<XenFacts> xen_facts() {
 
 Result<std::string> domain_name(std::uint32_t domid) {
   xs_handle* const store = xs_open(XS_OPEN_READONLY);
-  if (store == nullptr) return fail_errno(errno, "xenstored does not answer", "see: systemctl status xenstored");
+  if (store == nullptr)
+    return fail_errno(errno, "xenstored does not answer", "see: systemctl status xenstored");
   const std::unique_ptr<xs_handle, decltype(&xs_close)> closing{store, &xs_close};
   unsigned int length = 0;
   const std::string path = fmt::format("/local/domain/{}/name", domid);
-  const std::unique_ptr<void, decltype(&std::free)> name{xs_read(store, XBT_NULL, path.c_str(), &length), &std::free};
-  if (!name) return fail(Errc::not_found, fmt::format("there is no domain {} on this host", domid), "see: xl list");
+  const std::unique_ptr<void, decltype(&std::free)> name{xs_read(store, XBT_NULL, path.c_str(), &length),
+                                                         &std::free};
+  if (!name)
+    return fail(Errc::not_found, fmt::format("there is no domain {} on this host", domid), "see: xl list");
   return std::string{static_cast<const char*>(name.get()), length};
 }
 
@@ -98,7 +110,9 @@ Result<std::string> domain_name(std::uint32_t domid) {
 namespace remus::hypervisor::xen {
 namespace {
 
-std::unexpected<Error> without_xen() { return fail(Errc::unsupported, "this build of Remus does not know Xen"); }
+std::unexpected<Error> without_xen() {
+  return fail(Errc::unsupported, "this build of Remus does not know Xen");
+}
 
 }  // namespace
 
@@ -106,11 +120,21 @@ struct DomainProbe::Impl {};
 DomainProbe::DomainProbe(std::unique_ptr<Impl> impl) : impl_{std::move(impl)} {}
 DomainProbe::~DomainProbe() = default;
 
-bool on_xen_host() { return false; }
-Result<std::shared_ptr<DomainProbe>> DomainProbe::open() { return without_xen(); }
-Result<DomainSight> DomainProbe::look(std::uint32_t /*domid*/) const { return without_xen(); }
-Result<XenFacts> xen_facts() { return without_xen(); }
-Result<std::string> domain_name(std::uint32_t /*domid*/) { return without_xen(); }
+bool on_xen_host() {
+  return false;
+}
+Result<std::shared_ptr<DomainProbe>> DomainProbe::open() {
+  return without_xen();
+}
+Result<DomainSight> DomainProbe::look(std::uint32_t /*domid*/) const {
+  return without_xen();
+}
+Result<XenFacts> xen_facts() {
+  return without_xen();
+}
+Result<std::string> domain_name(std::uint32_t /*domid*/) {
+  return without_xen();
+}
 
 }  // namespace remus::hypervisor::xen
 
