@@ -53,8 +53,10 @@ def remus_json(host, *words: str | int | float, timeout: float = 60):
 
 
 def enroll(hosts: dict) -> None:
-    """A certificate authority on A, a certificate for each host, and each host's files on that host."""
+    """A certificate authority on A, a certificate for each host, and each host's files on that host. What is there stays."""
     first, authority = hosts["A"], "/run/remus-ca"
+    if all(host.run(["test", "-e", f"{PKI}/host.crt"], check=False).returncode == 0 for host in hosts.values()):
+        return
     remus(first, "cert", "init", authority)
     for name, host in hosts.items():
         issue_certificate(first, authority, host_name(name), host)

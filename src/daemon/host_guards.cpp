@@ -16,7 +16,8 @@ using std::chrono::steady_clock;
 
 namespace {
 
-constexpr milliseconds guard_start_limit{10'000};
+// It answers in milliseconds; a host that swaps, or starts all its guests at once, takes its time.
+constexpr milliseconds guard_start_limit{30'000};
 constexpr milliseconds guard_end_limit{5'000};
 constexpr milliseconds guard_goodbye_limit{30'000};
 constexpr milliseconds news_limit{

@@ -1,7 +1,7 @@
-"""Fixtures of the tests on Xen hosts: two emulated machines, one lab per test module.
+"""Fixtures of the tests on Xen hosts: two emulated machines, one lab for all of them, for its boot takes its time.
 
 What an emulated machine needs and this one lacks skips the tests, with the reason. Guests are booted one at a time: all of a
-host share one emulated processor.
+host share one emulated processor. Each test leaves both hosts without guests; a host may be switched off.
 """
 
 import os
@@ -47,8 +47,17 @@ def xen_pieces(machine) -> None:
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="module")
-def lab(xen_pieces, request: pytest.FixtureRequest):
-    """Two Xen hosts, no guest, no remusd."""
-    with Lab(f"t-{request.module.__name__.removeprefix('test_')[:16]}-{os.getpid()}") as made:
+@pytest.fixture(scope="session")
+def machines(xen_pieces):
+    """The lab, for the whole session."""
+    with Lab(f"t-xen-{os.getpid()}") as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def lab(machines):
+    """Two Xen hosts, up, without guests."""
+    for host in machines.hosts.values():
+        if not host.is_up:
+            host.boot()
+    return machines
