@@ -77,6 +77,12 @@ class RealQemu : public testing::Test {
     auto status = qmp_->execute("query-status", nlohmann::json::object(), std::chrono::milliseconds{60'000});
     return status ? status->value("status", "") : status.error().text();
   }
+  /// QEMU resumes the guest once it has read what we have just sent it: a moment later.
+  [[nodiscard]] bool comes_to_run() {
+    for (int i = 0; i < 10'000 && run_state() != "running"; ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds{1});
+    return run_state() == "running";
+  }
   [[nodiscard]] std::string log() const {
     std::ifstream file{directory_ / "log"};
     std::stringstream text;
