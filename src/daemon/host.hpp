@@ -5,6 +5,7 @@
 //   clock     ──▶ tend: bring back guards, standbys, links      host_tend.cpp
 //   start     ──▶ find running guards again                     host_start.cpp
 //   guards: start, describe, connect                            host_guards.cpp
+//   domains whose configuration asks for it are protected       host_wishes.cpp
 //
 // One thread, coroutines. Two rules keep the flows apart: one operation at a time on a guest (Lock), and
 // nothing is undone by guesswork: a flow that fails takes back its own steps in reverse order, everything
@@ -19,6 +20,7 @@
 #include <string>
 
 #include "base/error.hpp"
+#include "daemon/auto_protect.hpp"
 #include "daemon/config.hpp"
 #include "daemon/domain_watch.hpp"
 #include "daemon/event_log.hpp"
@@ -172,11 +174,16 @@ class Host final {
   void succeeded(Guest& guest);
   void become_owner(Guest& guest, const nlohmann::json& handle, std::uint64_t generation);
 
+  // host_wishes.cpp
+  [[nodiscard]] Task<void> heed_wishes();
+  [[nodiscard]] Task<void> heed_wish(DomainLifeKey domain);
+
   boost::asio::io_context& io_;
   Config config_;
   Registry registry_;
   Peers peers_;
   EventLog events_{};
+  HeededWishes wishes_;
   std::map<std::string, GuestPtr> guests_{};
 };
 

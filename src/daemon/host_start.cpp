@@ -7,11 +7,13 @@
 
 #include "base/files.hpp"
 #include "daemon/host.hpp"
+#include "hypervisor/xen/presence.hpp"
 
 namespace remus::daemon {
 
 Host::Host(boost::asio::io_context& io, Config config)
-    : io_{io}, config_{std::move(config)}, registry_{config_.dirs.state}, peers_{io, config_, registry_} {}
+    : io_{io}, config_{std::move(config)}, registry_{config_.dirs.state}, peers_{io, config_, registry_},
+      wishes_{config_.dirs.run / "heeded-wishes.json"} {}
 
 Host::~Host() {
   for (const auto& [name, guest] : guests_)
@@ -32,6 +34,7 @@ Status Host::start() {
     if (auto status = adopt(std::move(registration)); !status) return status;
   daemon::start(io_, tend_all());
   daemon::start(io_, settle_events());
+  if (hypervisor::xen::on_xen_host()) daemon::start(io_, heed_wishes());
   return {};
 }
 

@@ -71,6 +71,22 @@ Result<DomainSight> DomainProbe::look(std::uint32_t domid) const {
   return DomainSight{life_of(info), text_of(info.handle)};
 }
 
+Result<std::vector<DomainProbe::Guest>> DomainProbe::guests() const {
+  constexpr unsigned asked_at_once = 64;
+  std::vector<xc_domaininfo_t> infos(asked_at_once);
+  std::vector<Guest> out;
+  for (std::uint32_t next = 1;;) {
+    const int found = xc_domain_getinfolist(impl_->interface, next, asked_at_once, infos.data());
+    if (found < 0) return fail_errno(errno, "the hypervisor does not list its domains");
+    if (found == 0) return out;
+    for (int i = 0; i < found; ++i) {
+      const auto& info = infos[static_cast<std::size_t>(i)];
+      next = info.domain + 1U;
+      if (life_of(info) == DomainLife::lives) out.push_back({info.domain, text_of(info.handle)});
+    }
+  }
+}
+
 Result<XenFacts> xen_facts() {
   if (!on_xen_host()) return fail(Errc::unsupported, "this host does not run Xen");
   xc_interface* const interface = xc_interface_open(nullptr, nullptr, 0);
@@ -127,6 +143,9 @@ Result<std::shared_ptr<DomainProbe>> DomainProbe::open() {
   return without_xen();
 }
 Result<DomainSight> DomainProbe::look(std::uint32_t /*domid*/) const {
+  return without_xen();
+}
+Result<std::vector<DomainProbe::Guest>> DomainProbe::guests() const {
   return without_xen();
 }
 Result<XenFacts> xen_facts() {

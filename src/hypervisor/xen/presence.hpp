@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/error.hpp"
 
@@ -36,6 +37,12 @@ class DomainProbe final {
   DomainProbe& operator=(const DomainProbe&) = delete;
   ~DomainProbe();
 
+  struct Guest {
+    std::uint32_t domid{};
+    std::string uuid{};
+  };
+  /// Domains that live, without the control domain.
+  [[nodiscard]] Result<std::vector<Guest>> guests() const;
   /// Does not block. Any thread.
   [[nodiscard]] Result<DomainSight> look(std::uint32_t domid) const;
 
