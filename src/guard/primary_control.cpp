@@ -150,6 +150,8 @@ GuardStatus PrimaryGuard::status() const {
   s.alone = state_file_->record().alone;
   if (engine_) {
     s.state = engine::to_string(engine_->state());
+    // Also where the record of it could not be written: whoever asks decides about a second copy.
+    s.alone = s.alone || engine_->state() == engine::PrimaryState::alone;
     s.generation = engine_->generation();
     s.session = engine_->session();
     s.epoch.captured = engine_->captured_epoch();
