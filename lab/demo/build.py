@@ -1,4 +1,4 @@
-"""Before the story: a build of the product, the guest's kernel and image, and what will run the guest."""
+"""Before the story: a build of the product, with its progress shown."""
 
 import os
 import re
@@ -7,33 +7,28 @@ import subprocess
 from collections import deque
 
 from lab.common import paths
-from lab.common.accel import pick_accel, qemu_version
 from lab.common.errors import LabError
-from lab.common.image import initramfs
-from lab.common.kernel import META_PACKAGE, kernel
-from lab.common.shell import run
-from lab.qemu.demo.screen import Screen
 from lab.common.remus import program
+from lab.demo.screen import Screen
 
 PRESET = "release"
-PROGRAMS = ["remus", "remusd", "remus-guard"]
-TARGETS = [*PROGRAMS, "remus_tcg_shim"]
 STEP = re.compile(r"\[(\d+)/(\d+)\]")
 TAIL_LINES = 30
 
 
-def build(screen: Screen, directory: os.PathLike | str | None) -> None:
-    """Builds the product in build/release, or takes the build in `directory` as it is."""
+def build(screen: Screen, directory: os.PathLike | str | None, wanted: list[str]) -> None:
+    """Builds `wanted` of the product in build/release, or takes the build in `directory` as it is."""
     if directory is not None:
         os.environ["REMUS_BUILD"] = str(directory)
     else:
         os.environ["REMUS_BUILD"] = str(paths.ROOT / "build" / PRESET)
         _follow(screen, ["cmake", "--preset", PRESET, "-Wno-dev"], "configuring")
         jobs = str(os.cpu_count() or 1)
-        targets = [word for target in TARGETS for word in ("--target", target)]
+        targets = [word for target in wanted for word in ("--target", target)]
         _follow(screen, ["cmake", "--build", "--preset", PRESET, "-j", jobs, *targets], "compiling")
-    for name in PROGRAMS:
-        program(name)
+    for name in wanted:
+        if name.startswith("remus-") or name in ("remus", "remusd"):
+            program(name)
     screen.note(f"Remus         {_shown(paths.build())}")
 
 
@@ -79,24 +74,3 @@ def _follow(screen: Screen, command: list[str], what: str) -> None:
             screen.say(line)
         raise LabError(f"{what} failed (`{' '.join(command)}`); the whole log is {_shown(log)}")
 
-
-def guest_image(screen: Screen, memory_mib: int) -> None:
-    """The guest's kernel and userland, and KVM or TCG, found out by trial."""
-    if not os.environ.get("REMUS_LAB_KERNEL") and not any((paths.cache() / "kernel").glob("linux-image-*")):
-        screen.note("fetching Debian's cloud kernel for the guest (nothing is installed on this machine)")
-        if run(["apt-cache", "show", META_PACKAGE], check=False).returncode != 0:
-            run(["apt-get", "update"], timeout=300)
-    found = kernel()
-    image = initramfs(found)
-    screen.note(f"guest         Linux {found.release}, {memory_mib} MiB, userland of {image.stat().st_size >> 10} KiB")
-    version = ".".join(map(str, qemu_version()))
-    if pick_accel() == "kvm":
-        screen.note(f"runs under    QEMU {version} with KVM")
-    else:
-        if os.environ.get("REMUS_LAB_ACCEL"):
-            why = "as REMUS_LAB_ACCEL asks"
-        elif os.path.exists("/dev/kvm"):
-            why = "the KVM here cannot run the guest"
-        else:
-            why = "there is no KVM here"
-        screen.note(f"runs under    QEMU {version} with TCG, an emulator ({why}), hence slowly")

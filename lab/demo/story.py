@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Callable
 
+from lab.common.errors import LabError
 from lab.common.registry import start_time
-from lab.qemu import GuestSpec, Lab, LabError
-from lab.qemu.demo import prepare, view
-from lab.qemu.demo.keep import keep_up
-from lab.qemu.demo.screen import Screen
-from lab.qemu.demo.verdict import Evidence, checks, outage_text
+from lab.demo import view
+from lab.demo.build import build
+from lab.demo.keep import keep_up
+from lab.demo.scene import Scene
+from lab.demo.screen import Screen
+from lab.demo.verdict import Evidence, checks, outage_text
 
 FRAME_S = 0.1
 CLIENT_REPORT_S = 0.05
@@ -23,11 +25,12 @@ SHOWN_B_S = 0.2  # host B is asked this often while it decides: seldom enough no
 class Story:
     """Told once."""
 
-    def __init__(self, options: argparse.Namespace, screen: Screen) -> None:
+    def __init__(self, options: argparse.Namespace, scene: Scene, screen: Screen) -> None:
         self._options = options
+        self._scene = scene
         self._screen = screen
         self._evidence = Evidence()
-        self._lab: Lab | None = None
+        self._lab = None
         self._guest = None
         self._client = None
 
@@ -35,9 +38,9 @@ class Story:
         """Returns whether all was right. Whatever happens, nothing is left behind but the logs."""
         options, screen = self._options, self._screen
         screen.step("Preparing")
-        prepare.build(screen, options.build_dir)
-        prepare.guest_image(screen, options.memory)
-        with Lab(options.lab, shm_size=f"{max(4096, 3 * options.memory)}m") as lab:
+        build(screen, options.build_dir, self._scene.targets)
+        self._scene.prepare(screen)
+        with self._scene.lab() as lab:
             self._lab = lab
             self._boot()
             self._protect()
@@ -48,7 +51,7 @@ class Story:
             self._collect()
             all_right = self._give_verdict()
             if options.keep:
-                keep_up(lab, {self._guest.spec.name: self._guest}, screen)
+                keep_up(self._scene, lab, {self._guest.spec.name: self._guest}, screen)
         screen.say()
         screen.say(screen.dim(f"Logs of every process: lab/out/{options.lab}/"))
         return all_right
@@ -61,22 +64,21 @@ class Story:
         lab.link("repl").set(delay=options.delay, loss=options.loss, rate=options.rate)
         lab.install_remus()
         screen.note("hosts A and B are up, with certificates, configuration and remusd")
-        run = ",".join(filter(None, ["stream-server", "echo-server", "counter", options.work]))
         began = time.monotonic()
-        self._guest = lab.start_guest(GuestSpec(memory_mib=options.memory, run=run), on="A")
+        self._guest = self._scene.start_guest(lab)
         screen.note(f"guest web1 booted on host A in {time.monotonic() - began:.1f} s")
         self._client = lab.stream(
-            self._guest, "--report", CLIENT_REPORT_S, "--patience", max(5.0, options.wait)
+            self._guest, "--report", CLIENT_REPORT_S, "--patience", max(5.0, options.wait), within=self._scene.patience_s
         )
         screen.note("the client sends and receives numbered, checksummed records, every 5 ms, both ways")
 
     def _protect(self) -> None:
-        lab, screen, spec = self._lab, self._screen, self._guest.spec
-        command = ["protect", spec.name, "--qmp", spec.qmp, "--to", "hostB"]
+        lab, screen = self._lab, self._screen
+        command = [*self._scene.protect_words(self._guest), *self._scene.detect]
         screen.step(f"hostA# remus {' '.join(command)}")
         done: list = []
         worker = threading.Thread(
-            target=lambda: done.append(_attempt(lambda: lab.remus("A", *command, check=False, timeout=300))), daemon=True
+            target=lambda: done.append(_attempt(lambda: lab.remus("A", *command, check=False, timeout=self._scene.patience_s))), daemon=True
         )
         worker.start()
         while worker.is_alive():
@@ -120,7 +122,7 @@ class Story:
     def _verify(self) -> None:
         name, evidence = self._guest.spec.name, self._evidence
         self._screen.step(f"hostA# remus verify {name}")
-        result = self._lab.remus("A", "verify", name, check=False, timeout=120)
+        result = self._lab.remus("A", "verify", name, check=False, timeout=self._scene.patience_s)
         evidence.verify_ok = result.returncode == 0
         evidence.verify_text = (result.stdout.strip() or result.stderr.strip()).removeprefix(f"{name}: ")
         paint = self._screen.good if evidence.verify_ok else self._screen.bad
@@ -131,7 +133,8 @@ class Story:
 
     def _kill(self) -> None:
         lab, screen, host = self._lab, self._screen, self._lab.host("A")
-        victims = {pid: (name, start_time(pid)) for pid, name in host.processes().items()}
+        told, processes = self._scene.victims(host)
+        victims = {pid: (name, start_time(pid)) for pid, name in processes.items()}
         if self._options.kill == "both":
             screen.step("Power cut at host B, then at host A: nothing can save the guest now")
             lab.host("B").power_cut()
@@ -143,8 +146,7 @@ class Story:
             f"{name} ({pid})" for pid, (name, began) in victims.items() if began and start_time(pid) == began
         ]
         self._evidence.host_a_up = host.is_up
-        names = ", ".join(sorted({name for name, _ in victims.values()}))
-        screen.note(f"{len(victims)} processes killed at once: {names}")
+        screen.note(told)
 
     def _follow_failover(self) -> None:
         """Shows the silence and its end; gives up after --wait seconds."""
@@ -191,7 +193,7 @@ class Story:
         if evidence.status_b:
             evidence.boot_after = self._boot_id()
             handle = (evidence.status_b.get("guard") or {}).get("handle") or {}
-            evidence.qemu_on_b = bool(handle) and any("qemu" in name for name in host.processes().values())
+            evidence.hypervisor_agrees = bool(handle) and self._scene.runs(host, self._guest)
         evidence.client = self._client.finish(within=self._options.wait + 30)
         evidence.history = [line for line in self._client.history if line["type"] == "stats"]
 

@@ -22,7 +22,7 @@ class Evidence:
     survivors: list[str] = field(default_factory=list)
     host_a_up: bool = True
     status_b: dict = field(default_factory=dict)
-    qemu_on_b: bool = False
+    hypervisor_agrees: bool = False
     boot_before: str | None = None
     boot_after: str | None = None
     history: list[dict] = field(default_factory=list)
@@ -80,7 +80,7 @@ def _machines(evidence: Evidence) -> list[Check]:
         ),
         Check(
             "the guest runs on host B",
-            runs and evidence.qemu_on_b,
+            runs and evidence.hypervisor_agrees,
             evidence.status_b.get("text", "host B does not answer"),
         ),
         Check("B's memory was A's before", evidence.verify_ok, evidence.verify_text),

@@ -1,6 +1,6 @@
 """Figures of guards and client as lines for a person. No I/O: dictionaries in, text out."""
 
-from lab.qemu.demo.screen import Screen
+from lab.demo.screen import Screen
 
 UNITS = ["B", "KiB", "MiB", "GiB", "TiB"]
 PULSE_COLUMNS = 50
