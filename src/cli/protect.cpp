@@ -22,7 +22,7 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using std::chrono::steady_clock;
 
-constexpr milliseconds look_interval{200};
+constexpr milliseconds look_interval{500};
 /// Neither progress nor protection for so long: the user is told, the daemon goes on trying.
 constexpr seconds patience{60};
 
