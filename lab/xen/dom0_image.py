@@ -121,8 +121,8 @@ def dom0() -> Dom0:
     with packages.locked("dom0"):
         if not disk.exists():
             _make_disk(files, kernel, disk)
-            packages.prune("dom0-*.img")
+        packages.prune(disk, "dom0-*.img")
         if not initramfs.exists():
             _make_initramfs(kernel, initramfs)
-            packages.prune("dom0-*.cpio")
+        packages.prune(initramfs, "dom0-*.cpio")
     return Dom0(kernel.elf, initramfs, disk)

@@ -77,7 +77,7 @@ def image() -> Path:
                 options = ["-O", "^has_journal,^metadata_csum", "-m", "0", "-E", "root_owner=0:0"]
                 run(["mkfs.ext4", "-q", "-F", *options, "-d", root, made], timeout=60)
                 made.rename(target)
-            packages.prune("guests-*.img")
+        packages.prune(target, "guests-*.img")
     return target
 
 
@@ -108,5 +108,5 @@ def _boot_disk_template(kernel: XenKernel, initrd: Path) -> Path:
                 script += " syslinux --install disk; mcopy -i disk vmlinuz initrd ::"
                 workshop.work(Path(scratch), script)
                 (Path(scratch) / "disk").rename(template)
-            packages.prune("bootdisk-*.img", keep=6)
+        packages.prune(template, "bootdisk-*.img", keep=6)
     return template

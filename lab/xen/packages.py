@@ -49,8 +49,12 @@ def locked(what: str) -> Iterator[None]:
         yield
 
 
-def prune(pattern: str, keep: int = 3) -> None:
-    """Removes all but the newest few of the store's pieces of a kind: each change of the lab makes new ones."""
+def prune(used: Path, pattern: str, keep: int = 4) -> None:
+    """Removes all but the few last used of the store's pieces of a kind, `used` among them: each change of the lab makes new ones.
+
+    By use, not by age: a host that is switched on again looks for what it was first booted from.
+    """
+    os.utime(used)
     for path in sorted(store().glob(pattern), key=lambda path: path.stat().st_mtime)[:-keep]:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

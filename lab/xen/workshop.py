@@ -30,7 +30,7 @@ def root() -> Path:
             shutil.rmtree(unfinished, ignore_errors=True)
             packages.make_root(files, unfinished)
             unfinished.rename(target)
-            packages.prune("workshop-????????????????", keep=2)
+        packages.prune(target, "workshop-????????????????")
     return target
 
 
