@@ -279,6 +279,18 @@ TEST_F(Copy, VerificationComparesEveryPageAtItsEpoch) {
   EXPECT_THAT(verified->differing, ::testing::ElementsAre(77U));
 }
 
+TEST_F(Copy, VerificationLeavesOutWhatBackendsWroteToMeanwhile) {
+  synchronize(1);
+  for (const std::size_t page : {0U, 77U, 78U}) view.memory[0][page * checkpoint::page_bytes + 5] ^= std::byte{1};
+  domain.others = {78, 0};
+  pipeline->verify_next(7);
+  pipeline->capture(1, 1);
+  until([&] { return verified.has_value(); });
+  EXPECT_EQ(verified->failure, "");
+  EXPECT_EQ(verified->compared_pages, small_layout().pages() - 2);
+  EXPECT_THAT(verified->differing, ::testing::ElementsAre(77U));
+}
+
 TEST_F(Copy, EpochsBehindAVerificationWaitForIt) {
   synchronize(1);
   domain.change(random, 100);

@@ -60,6 +60,8 @@ class FakeDomain final : public hypervisor::Domain {
     visit(0, memory_);
     return {};
   }
+  [[nodiscard]] std::vector<checkpoint::PageIndex> written_by_others() const override { return others; }
+  std::vector<checkpoint::PageIndex> others{};
 
   /// Changes `count` pages, each in one of the ways guests do.
   void change(std::mt19937_64& random, std::size_t count) {
