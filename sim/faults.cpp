@@ -38,6 +38,7 @@ void World::plan_faults() {
     at(fault.when, EventKind::fault, fault.host, index(fault.kind),
        static_cast<std::uint64_t>(fault.duration));
   };
+  const auto either = [this] { return static_cast<std::size_t>(rng_.below(2)); };  // of the two hosts
   const auto n = rng_.below(6);
   for (std::uint64_t i = 0; i < n; ++i) {
     auto kind = static_cast<FaultKind>(rng_.below(index(FaultKind::count_)));
@@ -46,7 +47,7 @@ void World::plan_faults() {
         kind == FaultKind::operator_force || kind == FaultKind::guest_stop || kind == FaultKind::unprotect;
     if (rare && !rng_.chance(200)) kind = FaultKind::link_reset;
     const Ns duration = rng_.chance(300) ? ms(rng_.range(1, 100)) : ms(rng_.range(100, 2'500));
-    plan({ms(rng_.range(100, last / 1'000'000)), kind, rng_.below(2), duration});
+    plan({ms(rng_.range(100, last / 1'000'000)), kind, either(), duration});
   }
   const Ns start = ms(rng_.range(250, 900));
   switch (rng_.below(12)) {
@@ -55,7 +56,7 @@ void World::plan_faults() {
       plan({start + ms(rng_.range(1'000, 2'600)), FaultKind::host_crash, 0, ms(rng_.range(100, 1'000))});
       break;
     case 1:  // link cut for longer than going alone takes, then the primary dies
-      plan({start, FaultKind::link_partition, rng_.below(2), ms(rng_.range(100, 2'500))});
+      plan({start, FaultKind::link_partition, either(), ms(rng_.range(100, 2'500))});
       plan({start + ms(rng_.range(100, 2'500)), FaultKind::host_crash, 0, ms(rng_.range(100, 1'000))});
       break;
     case 2:  // the primary dies while the image lags
@@ -63,14 +64,14 @@ void World::plan_faults() {
       plan({start + ms(rng_.range(10, 400)), FaultKind::host_crash, 0, ms(rng_.range(100, 1'000))});
       break;
     case 3:  // both paths cut (exclusive only)
-      plan({start, FaultKind::partition_total, rng_.below(2), ms(rng_.range(300, 2'500))});
+      plan({start, FaultKind::partition_total, either(), ms(rng_.range(300, 2'500))});
       if (rng_.chance(500))
-        plan({start + ms(rng_.range(0, 800)), FaultKind::arbiter_outage, rng_.below(2), ms(600)});
+        plan({start + ms(rng_.range(0, 800)), FaultKind::arbiter_outage, either(), ms(600)});
       break;
     case 4:  // a failed capture, then trouble while the session is replaced
       plan({start, rng_.chance(500) ? FaultKind::fail_capture : FaultKind::hang_capture, 0, 0});
       plan({start + ms(rng_.range(0, 500)),
-            rng_.chance(500) ? FaultKind::host_crash : FaultKind::link_partition, rng_.below(2),
+            rng_.chance(500) ? FaultKind::host_crash : FaultKind::link_partition, either(),
             ms(rng_.range(100, 1'500))});
       break;
     case 5:  // a plain death of the primary

@@ -130,6 +130,24 @@ def stage_sanitizers(_):
     return total
 
 
+def stage_i386(options):
+    """The same unit tests and simulator as 32-bit programs, and a guest protected by a 64-bit host to a 32-bit one and back."""
+    made = subprocess.run(["/usr/bin/python3", "tests/i386/sysroot.py"], cwd=ROOT, text=True, capture_output=True, check=False)
+    if made.returncode != 0:
+        why = (made.stderr.strip().splitlines() or ["no reason given"])[-1]
+        return Outcome(skipped=1, reasons=[f"SKIPPED [1] Debian's i386 packages cannot be had: {why}"])
+    os.environ["REMUS_I386_ROOT"] = made.stdout.strip()
+    if not build("i386", ["unit_tests", "remus", "remusd", "remus-guard"]):
+        return Outcome(failed=1, note="build failed")
+    total = ctest("i386")
+    hosts = pytest(options, "tests/integration/test_word_sizes.py")
+    total.passed += hosts.passed
+    total.failed += hosts.failed
+    total.skipped += hosts.skipped
+    total.reasons += hosts.reasons
+    return total
+
+
 def fuzz_one(target, runs):
     work = ROOT / "build/asan/corpus" / target.name
     work.mkdir(parents=True, exist_ok=True)
@@ -170,9 +188,11 @@ def stage_tidy(options):
 
 
 def stage_integration(options):
-    if not build("test"):
-        return Outcome(failed=1, note="build failed")
-    command = ["/usr/bin/python3", "-m", "pytest", "-rs", "-v", "-p", "no:cacheprovider", "tests/integration"]
+    return pytest(options, "tests/integration") if build("test") else Outcome(failed=1, note="build failed")
+
+
+def pytest(options, folder):
+    command = ["/usr/bin/python3", "-m", "pytest", "-rs", "-v", "-p", "no:cacheprovider", folder]
     if options.soak:
         command.append("--soak")
     if options.keyword:
@@ -201,9 +221,10 @@ STAGES = {
     "integration": stage_integration,
     "sanitizers": stage_sanitizers,
     "fuzz": stage_fuzz,
+    "i386": stage_i386,
     "tidy": stage_tidy,
 }
-ON_REQUEST = {"tidy"}  # takes longer than all others together: name it, or --soak
+ON_REQUEST = {"i386", "tidy"}  # take longer than all others together: name them, or --soak
 
 
 def main():

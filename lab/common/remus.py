@@ -19,12 +19,13 @@ CONFIG = "/etc/remus/remus.toml"
 SOCKET = "/run/remus/remusd.sock"
 
 
-def program(name: str) -> Path:
-    """A program of the build: remus, remusd, remus-guard."""
-    found = [p for p in (paths.build() / "src").rglob(name) if p.is_file() and os.access(p, os.X_OK)]
+def program(name: str, build: Path | None = None) -> Path:
+    """A program of the build (or of another one): remus, remusd, remus-guard."""
+    build = build or paths.build()
+    found = [p for p in (build / "src").rglob(name) if p.is_file() and os.access(p, os.X_OK)]
     if not found:
         raise LabError(
-            f"{name} is not built in {paths.build()}: cmake --preset test && cmake --build --preset test"
+            f"{name} is not built in {build}: cmake --preset test && cmake --build --preset test"
         )
     return found[0]
 

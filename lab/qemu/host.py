@@ -67,6 +67,7 @@ class Host:
         shm_size: str,
         disk_size: str,
     ) -> None:
+        self.build: Path | None = None  # where its programs come from, if not from the lab's build
         self.name = name
         self.addresses = HOSTS[name]
         self.directory = directory
@@ -277,7 +278,7 @@ class Host:
 
     def program(self, name: str) -> Path:
         """A program of the build, where the host sees it: the same files as the machine's."""
-        return program(name)
+        return program(name, self.build)
 
     def add_tap(self, name: str) -> None:
         """A tap for a guest in the host's bridge; like an administrator's, it is there again after each boot."""

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <atomic>
+#include <limits>
 #include <utility>
 
 #include "hypervisor/qemu/domain.hpp"
@@ -22,6 +24,12 @@ namespace remus::guard {
 namespace qemu = hypervisor::qemu;
 
 namespace {
+
+/// What a 32-bit program cannot hold, it cannot hold.
+std::size_t hold_bytes_max(const GuardSpec& spec) {
+  return static_cast<std::size_t>(
+      std::min<std::uint64_t>(spec.options.output_buffer_bytes, std::numeric_limits<std::size_t>::max()));
+}
 
 std::unexpected<Error> unknown(const std::string& hypervisor) {
   return fail(Errc::unsupported, fmt::format("hypervisor '{}' is not known to this build", hypervisor));
@@ -43,7 +51,7 @@ Result<ProtectedGuest> attach_qemu_guest(const GuardSpec& spec) {
   auto domain = qemu::attach_qemu(*qmp, {});
   if (!domain) return std::unexpected(domain.error());
   auto redirector = output::make_redirector(
-      *qmp, {.netdevs = (*domain)->netdevs(), .hold_bytes_max = spec.options.output_buffer_bytes});
+      *qmp, {.netdevs = (*domain)->netdevs(), .hold_bytes_max = hold_bytes_max(spec)});
   (*domain)->set_pause_hooks(redirector->pause_hooks());
 
   const auto orderly = std::make_shared<std::atomic<bool>>(false);
@@ -122,8 +130,7 @@ Result<ProtectedGuest> attach_xen_guest(const GuardSpec& spec) {
   if (!probe) return std::unexpected(probe.error());
   const auto sight = (*probe)->look(domain->domid());
   if (!sight) return std::unexpected(sight.error());
-  output::PlugOptions plug{
-      .guest = spec.guest, .interfaces = {}, .hold_bytes_max = spec.options.output_buffer_bytes};
+  output::PlugOptions plug{.guest = spec.guest, .interfaces = {}, .hold_bytes_max = hold_bytes_max(spec)};
   for (const auto& vif : domain->vifs()) plug.interfaces.push_back(vif.interface);
   guest.output = output::make_plug(std::move(plug));
   // Now, off the guard's main thread: the kernel may load modules for it. No packet is led anywhere yet, and

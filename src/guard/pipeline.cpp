@@ -368,8 +368,8 @@ Status Pipeline::prepare_state(Session session, const Layout& layout) {
   }
   auto table = checkpoint::PageHashTable::create(layout.pages(), session);
   if (!table) return std::unexpected(table.error());
-  auto cache = checkpoint::PageCache::create(
-      std::min<std::size_t>(options_.delta_cache_bytes / checkpoint::page_bytes, layout.pages()));
+  auto cache = checkpoint::PageCache::create(static_cast<std::size_t>(
+      std::min<std::uint64_t>(options_.delta_cache_bytes / checkpoint::page_bytes, layout.pages())));
   if (!cache) return std::unexpected(cache.error());
   auto state = std::make_unique<State>(layout, std::move(*table), std::move(*cache), options_);
   const std::lock_guard lock{mutex_};

@@ -1,14 +1,18 @@
 #include "guard/sync_sink.hpp"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 namespace remus::guard {
 
 using checkpoint::page_bytes;
 
-Result<std::shared_ptr<SyncSink>> SyncSink::create(std::size_t guest_bytes, Hooks hooks) {
-  auto memory = checkpoint::Reservation::create(rounds_max * guest_bytes + (256UL << 20), "the synchronization");
+Result<std::shared_ptr<SyncSink>> SyncSink::create(std::uint64_t guest_bytes, Hooks hooks) {
+  // Address space, not memory. A 32-bit process has little of it, and makes do with fewer rounds.
+  constexpr std::uint64_t most = std::numeric_limits<std::size_t>::max() / 2;
+  auto memory = checkpoint::Reservation::create(std::min(rounds_max * guest_bytes + (256UL << 20), most),
+                                                "the synchronization");
   if (!memory) return std::unexpected(memory.error());
   return std::shared_ptr<SyncSink>{new SyncSink{std::move(*memory), std::move(hooks)}};
 }

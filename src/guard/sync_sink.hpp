@@ -1,10 +1,12 @@
 // The synchronization's sink: all of a running guest's memory on its way to the backup, in bounded memory.
 //
-// An epoch fits into a buffer; a whole guest does not. So pages are taken in as they come and handed on in segments of about
-// a megabyte; the capture waits while too many segments are on their way (the guest runs meanwhile). From the pause that makes
-// epoch 0 on nothing waits any more: what is left is small, and the guest stands still.
+// An epoch fits into a buffer; a whole guest does not. So pages are taken in as they come and handed on in
+// segments of about a megabyte; the capture waits while too many segments are on their way (the guest runs
+// meanwhile). From the pause that makes epoch 0 on nothing waits any more: what is left is small, and the
+// guest stands still.
 //
-//   recv ─▶ │ used, sent, given back to the kernel │ segment │ segment │ being filled ─▶      one reservation, never wraps
+//   recv ─▶ │ used, sent, given back to the kernel │ segment │ segment │ being filled ─▶      one
+//   reservation, never wraps
 //
 // The capture thread fills it; the encoder calls done() and release() from its own thread.
 #pragma once
@@ -40,12 +42,12 @@ class SyncSink final : public checkpoint::CheckpointSink {
   };
 
   /// `guest_bytes`: about how much memory the guest has; bounds how much may go through. Errors: exhausted.
-  [[nodiscard]] static Result<std::shared_ptr<SyncSink>> create(std::size_t guest_bytes, Hooks hooks);
+  [[nodiscard]] static Result<std::shared_ptr<SyncSink>> create(std::uint64_t guest_bytes, Hooks hooks);
 
   void layout(const checkpoint::Layout& layout) override;
   void paused() override;
-  /// An empty span when given up, or when the guest changes memory faster than it can be sent: more than `rounds_max`
-  /// times its memory has gone through.
+  /// An empty span when given up, or when the guest changes memory faster than it can be sent: more than
+  /// `rounds_max` times its memory has gone through.
   [[nodiscard]] std::span<std::byte> space(std::size_t at_least) override;
   void advance(std::size_t bytes) override { used_ += bytes; }
   void page(checkpoint::PageIndex index, const std::byte* data) override;
@@ -66,7 +68,8 @@ class SyncSink final : public checkpoint::CheckpointSink {
   [[nodiscard]] bool too_slow() const noexcept { return too_slow_; }
 
  private:
-  SyncSink(checkpoint::Reservation memory, Hooks hooks) : hooks_{std::move(hooks)}, memory_{std::move(memory)} {}
+  SyncSink(checkpoint::Reservation memory, Hooks hooks)
+      : hooks_{std::move(hooks)}, memory_{std::move(memory)} {}
   static constexpr std::size_t rounds_max = 32;
   void cut();
 

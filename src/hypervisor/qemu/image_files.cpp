@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <fstream>
+#include <limits>
 #include <utility>
 
 #include "base/fd.hpp"
@@ -35,6 +36,13 @@ std::unexpected<Error> no_room(const std::filesystem::path& where, std::uint64_t
               "free memory on the backup, or enlarge that file system (mount -o remount,size=... /dev/shm)");
 }
 
+Status addressable(std::uint64_t bytes) {
+  if (bytes <= std::numeric_limits<std::size_t>::max()) return {};
+  return fail(Errc::unsupported,
+              fmt::format("{} are more than this 32-bit program can address", mebibytes(bytes)),
+              "install the 64-bit Remus on this host");
+}
+
 }  // namespace
 
 Mapping::Mapping(Mapping&& other) noexcept
@@ -51,22 +59,26 @@ Mapping::~Mapping() {
 }
 
 Result<Mapping> Mapping::of_file(const std::filesystem::path& file, std::uint64_t bytes) {
+  if (Status fits = addressable(bytes); !fits) return std::unexpected(fits.error());
+  const auto length = static_cast<std::size_t>(bytes);
   const Fd fd{::open(file.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW)};
   if (!fd) return fail_errno(errno, fmt::format("cannot open image file {}", file.native()));
-  void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
+  void* data = ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0);
   if (data == MAP_FAILED) return fail_errno(errno, fmt::format("cannot map image file {}", file.native()));
   Mapping out;
   out.data_ = static_cast<std::byte*>(data);
-  out.bytes_ = bytes;
+  out.bytes_ = length;
   return out;
 }
 
 Result<Mapping> Mapping::anonymous(std::uint64_t bytes) {
-  void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (Status fits = addressable(bytes); !fits) return std::unexpected(fits.error());
+  const auto length = static_cast<std::size_t>(bytes);
+  void* data = ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data == MAP_FAILED) return fail_errno(errno, fmt::format("cannot get {} bytes of memory", bytes));
   Mapping out;
   out.data_ = static_cast<std::byte*>(data);
-  out.bytes_ = bytes;
+  out.bytes_ = length;
   return out;
 }
 
@@ -77,7 +89,8 @@ Status check_room(const std::filesystem::path& directory, std::uint64_t bytes) {
   const std::uint64_t free =
       static_cast<std::uint64_t>(info.f_bavail) * static_cast<std::uint64_t>(info.f_bsize);
   if (free < bytes) return no_room(directory, bytes, free);
-  if (info.f_type == TMPFS_MAGIC || info.f_type == RAMFS_MAGIC) {
+  const auto kind = static_cast<std::uint32_t>(info.f_type);
+  if (kind == TMPFS_MAGIC || kind == RAMFS_MAGIC) {
     const std::uint64_t memory = available_memory_bytes();
     if (memory < bytes) return no_room("this host's memory", bytes, memory);
   }

@@ -299,7 +299,7 @@ void StreamParser::checkpoint_devices(Run& run) {
     return in.fail_at("message VMSTATE_SIZE");
   const std::uint64_t bytes = in.be64();
   if (bytes == 0 || bytes > device_bytes_max) return in.fail_at("between 1 byte and 256 MiB of device state");
-  devices(run, bytes, 0);
+  devices(run, static_cast<std::size_t>(bytes), 0);
 }
 
 /// The next `bytes` bytes are device sections, then `description` bytes that nobody needs.

@@ -127,7 +127,7 @@ Result<DeviceState> parse_device_state(std::span<const std::byte> bytes) {
     if (header.length_bytes > bytes.size() - at || padded(header.length_bytes) > bytes.size() - at)
       return fail(Errc::corrupt, fmt::format("device state ends within section {}, which is {} bytes long",
                                              header.kind, header.length_bytes));
-    const auto body = bytes.subspan(at, header.length_bytes);
+    const auto body = bytes.subspan(at, static_cast<std::size_t>(header.length_bytes));
     at += static_cast<std::size_t>(padded(header.length_bytes));
     if (!all_zero({body.data() + body.size(), bytes.data() + at}))
       return fail(Errc::corrupt,

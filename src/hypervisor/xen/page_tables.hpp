@@ -24,8 +24,8 @@ class FrameTable final {
   /// Nothing if the frame is not the guest's.
   [[nodiscard]] std::optional<std::uint64_t> pfn(std::uint64_t mfn) const noexcept {
     if (mfn >= pfn_of_mfn_.size()) return std::nullopt;
-    const std::uint64_t pfn = pfn_of_mfn_[mfn];
-    if (pfn >= mfn_of_pfn_.size() || mfn_of_pfn_[pfn] != mfn) return std::nullopt;
+    const std::uint64_t pfn = pfn_of_mfn_[static_cast<std::size_t>(mfn)];
+    if (pfn >= mfn_of_pfn_.size() || mfn_of_pfn_[static_cast<std::size_t>(pfn)] != mfn) return std::nullopt;
     return pfn;
   }
 

@@ -29,7 +29,7 @@ class Writer final {
   }
   Writer& record(std::uint32_t type, std::span<const std::byte> body) {
     value(RecordHeader{type, static_cast<std::uint32_t>(body.size())}).raw(body);
-    out_.resize(padded(out_.size()));
+    out_.resize(static_cast<std::size_t>(padded(out_.size())));
     return *this;
   }
   [[nodiscard]] std::vector<std::byte> take() { return std::move(out_); }
@@ -80,7 +80,7 @@ std::vector<std::byte> stream_fence() {
 std::vector<std::byte> p2m_bound(std::uint64_t last_pfn, unsigned width_bytes) {
   const std::uint64_t frames = last_pfn / (page_bytes / width_bytes) + 1;
   const PvP2mFrames bound{.start_pfn = 0, .end_pfn = static_cast<std::uint32_t>(last_pfn)};
-  std::vector<std::byte> body(sizeof bound + frames * sizeof(std::uint64_t));
+  std::vector<std::byte> body(sizeof bound + static_cast<std::size_t>(frames) * sizeof(std::uint64_t));
   std::ranges::copy(bytes_of(bound), body.begin());
   return Writer{}.record(number(Libxc::x86_pv_p2m_frames), body).take();
 }

@@ -183,7 +183,9 @@ TEST_F(BatchForged, HeaderFields) {
 }
 
 TEST_F(BatchForged, PagesOutsideTheGuest) {
-  for (const std::int64_t step : {12L, -1L, 1L << 32, (1L << 32) + 1, -(1L << 32), (1L << 60), -(1L << 60)}) {
+  for (const std::int64_t step :
+       {std::int64_t{12}, std::int64_t{-1}, std::int64_t{1} << 32, (std::int64_t{1} << 32) + 1,
+        -(std::int64_t{1} << 32), std::int64_t{1} << 60, -(std::int64_t{1} << 60)}) {
     expect_corrupt(forge({}, head(step, 0)));
     auto body = head(step, 1);
     body.resize(body.size() + page_bytes);

@@ -81,7 +81,7 @@ TEST(Delta, WritesNoFurtherThanPromised) {
     Page from{};
     Page to{};
     random.fill(to);
-    const std::size_t limit = 8 + random(4000);
+    const auto limit = static_cast<std::size_t>(8 + random(4000));
     std::vector<std::byte> out(limit + delta_overrun_bytes + 64, std::byte{0xa5});
     static_cast<void>(
         encode_delta(from.data(), to.data(), std::span{out}.first(limit + delta_overrun_bytes), limit));

@@ -55,7 +55,7 @@ TEST(Format, PageHashIsSeededXxh3) {
   test::Random{1}.fill(page);
   for (const std::uint64_t seed : {std::uint64_t{0}, std::uint64_t{1}, ~std::uint64_t{0}}) {
     const PageHasher hasher{seed};
-    for (const std::size_t size : {0UL, 5UL, 100UL, 240UL, 241UL, page_bytes}) {
+    for (const std::size_t size : std::initializer_list<std::size_t>{0, 5, 100, 240, 241, page_bytes}) {
       const auto expected = XXH3_128bits_withSeed(page.data(), size, seed);
       EXPECT_EQ(hasher.of(std::span{page}.first(size)), (Hash128{expected.low64, expected.high64})) << size;
     }
