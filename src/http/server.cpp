@@ -198,7 +198,7 @@ struct Server::Impl final : std::enable_shared_from_this<Server::Impl> {
   }
 };
 
-Server::Server(asio::io_context& io, Handler handler, ServerOptions options)
+Server::Server(asio::io_context& io, Handler handler, const ServerOptions& options)
     : impl_{std::make_shared<Impl>(io, std::move(handler), options)} {}
 Server::~Server() {
   impl_->stop();

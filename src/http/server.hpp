@@ -80,7 +80,7 @@ struct ServerStats {
 /// Single-threaded but for Responder and Stream. The handler is called on the io_context's thread.
 class Server final {
  public:
-  Server(boost::asio::io_context& io, Handler handler, ServerOptions options = {});
+  Server(boost::asio::io_context& io, Handler handler, const ServerOptions& options = {});
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
   ~Server();  ///< closes everything; removes its unix sockets

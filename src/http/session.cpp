@@ -19,7 +19,6 @@
 namespace remus::http {
 namespace {
 
-namespace asio = boost::asio;
 namespace bhttp = boost::beast::http;
 
 constexpr std::chrono::milliseconds drain_timeout{1'000};
@@ -75,7 +74,7 @@ void Session::close() {
   timer_.cancel();
   stream_.close();
   if (exchange_) exchange_->reader_gone();
-  if (ended_) asio::post(stream_.get_executor(), std::exchange(ended_, nullptr));
+  if (ended_) boost::asio::post(stream_.get_executor(), std::exchange(ended_, nullptr));
 }
 
 void Session::arm(std::chrono::milliseconds timeout) {
@@ -118,7 +117,7 @@ void Session::handshake() {
                                  ""}));
   });
   stream_.tls()->async_handshake(
-      asio::ssl::stream_base::server, [self = shared_from_this()](ErrorCode error) {
+      boost::asio::ssl::stream_base::server, [self = shared_from_this()](ErrorCode error) {
         if (self->closed_) return;
         if (error || !self->check_->peer) {
           self->rejected(link::explain_tls(error, self->check_.get(), self->peer_.address));
@@ -281,11 +280,11 @@ void Session::pump_stream() {
     else
       self->pump_stream();
   };
-  const asio::const_buffer bytes{chunk_.data(), chunk_.size()};
+  const boost::asio::const_buffer bytes{chunk_.data(), chunk_.size()};
   if (version_ >= 11)
-    asio::async_write(stream_, bhttp::make_chunk(bytes), std::move(written));
+    boost::asio::async_write(stream_, bhttp::make_chunk(bytes), std::move(written));
   else
-    asio::async_write(stream_, bytes, std::move(written));
+    boost::asio::async_write(stream_, bytes, std::move(written));
 }
 
 void Session::end_stream() {
@@ -294,22 +293,23 @@ void Session::end_stream() {
   arm(environment_.options.write_timeout);
   chunk_ =
       version_ >= 11 ? "0\r\n\r\n" : "";  // the last chunk; before HTTP/1.1 the end of the stream says it
-  asio::async_write(stream_, asio::const_buffer{chunk_.data(), chunk_.size()},
-                    [self = shared_from_this()](ErrorCode, std::size_t) {
-                      if (self->closed_) return;
-                      self->stream_.end_writing();
-                      self->close();
-                    });
+  boost::asio::async_write(stream_, boost::asio::const_buffer{chunk_.data(), chunk_.size()},
+                           [self = shared_from_this()](ErrorCode, std::size_t) {
+                             if (self->closed_) return;
+                             self->stream_.end_writing();
+                             self->close();
+                           });
 }
 
 void Session::watch_reader() {
-  stream_.async_read_some(asio::buffer(scrap_), [self = shared_from_this()](ErrorCode error, std::size_t) {
-    if (self->closed_) return;
-    if (error)
-      self->close();
-    else
-      self->watch_reader();  // a stream's reader has nothing to say; what it says is thrown away
-  });
+  stream_.async_read_some(
+      boost::asio::buffer(scrap_), [self = shared_from_this()](ErrorCode error, std::size_t) {
+        if (self->closed_) return;
+        if (error)
+          self->close();
+        else
+          self->watch_reader();  // a stream's reader has nothing to say; what it says is thrown away
+      });
 }
 
 void Session::drain() {
@@ -319,7 +319,7 @@ void Session::drain() {
     stream_.end_writing();
     arm(drain_timeout);
   }
-  stream_.async_read_some(asio::buffer(scrap_),
+  stream_.async_read_some(boost::asio::buffer(scrap_),
                           [self = shared_from_this()](ErrorCode error, std::size_t bytes) {
                             if (self->closed_) return;
                             self->drained_bytes_ += bytes;

@@ -87,10 +87,10 @@ class WaitingGuest final : public Standby {
 
  private:
   Status build_steps(const GuestDescription& guest);
-  Error given_up(Error why) {
+  Error given_up(const Error& why) {
     // Before the record was ours nothing had been taken.
     std::ignore = discard();
-    return std::move(why).in(fmt::format("preparing the standby of {}", options_.name));
+    return why.in(fmt::format("preparing the standby of {}", options_.name));
   }
   Status clear_leftover();
   Status check_layout(const checkpoint::Layout& layout) const;

@@ -106,7 +106,7 @@ Status DeviceModel::save_xenstore(DeviceStateWriter& state) {
   for (unsigned i = 0; i < count && result; ++i) {
     for (const char* part : {"start_addr", "size", "name"}) {
       const std::string key = fmt::format("physmap/{}/{}", entries[i], part);
-      const auto value = handles_->read(root + "/" + key);
+      const auto value = handles_->read(fmt::format("{}/{}", root, key));
       if (!value) {
         result = fail(Errc::io, fmt::format("xenstore has no {}/{}", root, key));
         break;

@@ -52,7 +52,8 @@ Status GuestCopier::copy_all(PageWriter& writer, const std::function<bool(std::u
         if (batch_.size() == batch_pages_max)
           if (auto flushed = flush(writer, false); !flushed) return flushed;
       }
-      if (++done % call_back_pages == 0 && !go_on(done)) return {};
+      ++done;
+      if (done % call_back_pages == 0 && !go_on(done)) return {};
     }
   }
   return flush(writer, false);

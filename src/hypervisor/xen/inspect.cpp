@@ -1,14 +1,17 @@
 #include "hypervisor/xen/inspect.hpp"
-#include "hypervisor/xen/restorer/libxl.hpp"
 
 #include <fmt/format.h>
 #include <xen/hvm/params.h>
 
 #include <charconv>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <tuple>
+
+#include "hypervisor/xen/restorer/libxl.hpp"
 
 namespace remus::hypervisor::xen {
 
@@ -92,8 +95,9 @@ void note_devices(const libxl_domain_config& config, DomainFacts& facts) {
 
 Result<std::uint32_t> find_domain(const Handles& handles, std::string_view name_or_id) {
   std::uint32_t number = 0;
-  const char* end = name_or_id.data() + name_or_id.size();
-  if (const auto [stop, bad] = std::from_chars(name_or_id.data(), end, number);
+  const char* const begin = name_or_id.data();
+  const char* const end = begin + name_or_id.size();
+  if (const auto [stop, bad] = std::from_chars(begin, end, number);
       bad == std::errc{} && stop == end && domain_state(handles, number))
     return number;
   unsigned count = 0;
@@ -160,7 +164,7 @@ Result<DomainFacts> inspect(Handles& handles, std::uint32_t domid) {
                : config.c_info.type == LIBXL_DOMAIN_TYPE_PVH ? Kind::pvh
                                                              : Kind::hvm;
   char uuid[LIBXL_UUID_FMTLEN + 1];
-  std::snprintf(uuid, sizeof uuid, LIBXL_UUID_FMT, LIBXL_UUID_BYTES(config.c_info.uuid));
+  std::ignore = std::snprintf(uuid, sizeof uuid, LIBXL_UUID_FMT, LIBXL_UUID_BYTES(config.c_info.uuid));
   facts.uuid = uuid;
   const int version = xc_version(handles.xc(), XENVER_version, nullptr);
   facts.xen_major = version >> 16;

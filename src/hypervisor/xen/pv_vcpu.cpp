@@ -9,7 +9,7 @@ namespace remus::hypervisor::xen {
 
 namespace {
 
-constexpr unsigned long gdt_entries_max = 14 * 512;  // FIRST_RESERVED_GDT_ENTRY
+constexpr unsigned long gdt_entries_max = 14UL * 512;  // FIRST_RESERVED_GDT_ENTRY
 
 /// Memory that Xen may write to during a hypercall.
 class CallBuffer final {

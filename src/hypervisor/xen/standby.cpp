@@ -104,9 +104,9 @@ class WaitingDomain final : public Standby {
     std::ignore = process_.process().kill();
     process_ = {};
   }
-  Error given_up(Error why) {
+  Error given_up(const Error& why) {
     std::ignore = discard();
-    return std::move(why).in(fmt::format("preparing the standby of {}", options_.name));
+    return why.in(fmt::format("preparing the standby of {}", options_.name));
   }
 
   XenStandbyOptions options_;

@@ -20,8 +20,9 @@ constexpr std::string_view block_prefix = "ram@";
 
 Result<XenVersion> parse_version(std::string_view text) {
   XenVersion out;
-  const char* const end = text.data() + text.size();
-  const auto [dot, first] = std::from_chars(text.data(), end, out.major);
+  const char* const begin = text.data();
+  const char* const end = begin + text.size();
+  const auto [dot, first] = std::from_chars(begin, end, out.major);
   if (first != std::errc{} || dot == end || *dot != '.' ||
       std::from_chars(dot + 1, end, out.minor).ec != std::errc{})
     return fail(Errc::corrupt, fmt::format("'{}' is not a version of Xen", text));
