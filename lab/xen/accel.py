@@ -31,8 +31,11 @@ def pick_accel() -> str:
     return "kvm" if _kvm_nests() and accel.pick_accel() == "kvm" else "tcg"
 
 
-def cpu_words() -> list[str]:
-    """QEMU's arguments for the machine's processor."""
+def cpu_words(ns_per_instruction: int | None = None) -> list[str]:
+    """QEMU's arguments for the machine's processor; with a clock that counts instructions, if told (TCG then, whatever there is)."""
+    if ns_per_instruction is not None:
+        shift = ns_per_instruction.bit_length() - 1
+        return ["-accel", "tcg,thread=single,tb-size=512", "-icount", f"shift={shift}", "-rtc", "clock=vm", "-cpu", TCG_CPU]
     if pick_accel() == "kvm":
         return ["-accel", "kvm", "-cpu", "host"]
     return ["-accel", "tcg,thread=multi,tb-size=512", "-cpu", TCG_CPU]

@@ -12,11 +12,16 @@ from lab.xen.network import MGMT_HOST
 
 @dataclass(frozen=True)
 class MachineSpec:
-    """Sizes of a host. The dom0 has one processor: in an emulated machine more make it slower."""
+    """Sizes of a host. The dom0 has one processor: in an emulated machine more make it slower.
+
+    `ns_per_instruction`: the machine's clock counts instructions, so many ns each (a power of 2), instead of time. What else
+    the machine under it does is then not seen in it: durations measured inside can be compared whatever the load.
+    """
 
     memory_mib: int = 2048
     dom0_memory_mib: int = 768
     cpus: int = 1
+    ns_per_instruction: int | None = None
 
 
 def _xen_arguments(spec: MachineSpec) -> str:
@@ -38,7 +43,7 @@ def _dom0_arguments(name: str) -> str:
 def command(name: str, spec: MachineSpec, hypervisor: Path, dom0: Dom0, guests: Path, directory: Path) -> list[str]:
     """QEMU's words for host `name`, whose disk, console log and shared directory are in `directory`."""
     words = [*patched_qemu.words(), "-name", f"host{name}", "-nodefaults", "-no-user-config", "-display", "none", "-machine", "pc"]
-    words += [*cpu_words(), "-smp", str(spec.cpus), "-m", str(spec.memory_mib)]
+    words += [*cpu_words(spec.ns_per_instruction), "-smp", str(spec.cpus), "-m", str(spec.memory_mib)]
     words += ["-chardev", f"file,id=com1,path={directory}/console.log,append=on", "-serial", "chardev:com1"]
     # Several files after -initrd are multiboot modules, each with its own arguments: dom0's kernel and its initramfs.
     words += ["-kernel", str(hypervisor), "-append", _xen_arguments(spec)]
