@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 #include <chrono>
 #include <csignal>
@@ -37,10 +38,13 @@ struct Options {
 
 xen::XenDomain* running = nullptr;
 
+/// The processor's clock when the guest was last known to stand still: Xen's own trace has the same clock.
+std::uint64_t paused_at = 0;
+
 void print(const char* what, const CaptureReport& report) {
-  fmt::print("{}: pause {} us (stop {}, copy {}, device {}), {} pages, {} zero, {} device bytes\n", what,
-             report.pause_us, report.stop_us, report.copy_us, report.device_us, report.pages,
-             report.zero_pages, report.device_bytes);
+  fmt::print("{}: pause {} us (stop {}, copy {}, device {}), {} pages, {} zero, {} device bytes, clock {}\n",
+             what, report.pause_us, report.stop_us, report.copy_us, report.device_us, report.pages,
+             report.zero_pages, report.device_bytes, paused_at);
   std::fflush(stdout);
 }
 
@@ -75,6 +79,7 @@ Status run(const Options& options) {
              domain.description().details.at("cooperative").get<bool>() ? "cooperative" : "paused");
   for (const auto& vif : domain.vifs()) fmt::print("vif {} {} on {}\n", vif.devid, vif.interface, vif.bridge);
   checkpoint::BlackholeSink blackhole;
+  blackhole.on_paused([] { paused_at = __rdtsc(); });
   test::ImageSink image;
   const bool whole = options.verify || options.reference || !options.save.empty();
   checkpoint::CheckpointSink& sink = whole ? static_cast<checkpoint::CheckpointSink&>(image) : blackhole;
