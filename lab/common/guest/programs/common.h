@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 static inline void die(const char* what) {
   fprintf(stderr, "guest: %s: %s\n", what, strerror(errno));
@@ -28,6 +29,15 @@ static inline uint64_t now_us(void) {
 static inline void sleep_until_us(uint64_t when) {
   const struct timespec t = {(time_t)(when / 1000000U), (long)(when % 1000000U) * 1000};
   clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
+}
+
+// The processor's clock in steps a microsecond, measured against the system's. It goes on while a guest is suspended:
+// CLOCK_MONOTONIC does not, so a guest that suspends itself for a checkpoint sees nothing of it there.
+static inline uint64_t clock_steps_a_us(void) {
+  const uint64_t start_us = now_us(), start = __rdtsc();
+  usleep(100000);
+  const uint64_t steps = (__rdtsc() - start) / (now_us() - start_us);
+  return steps ? steps : 1;
 }
 
 static inline uint64_t next_random(uint64_t* state) {

@@ -22,9 +22,9 @@ int main(int argc, char** argv) {
     return 2;
   }
   unsigned char* memory = pages(largest * PAGE_BYTES);
-  const uint64_t start_us = now_us();
+  const uint64_t steps_a_us = clock_steps_a_us(), start_us = __rdtsc() / steps_a_us;
   for (uint64_t round = 1;; ++round) {
-    const size_t level = (size_t)((now_us() - start_us) / each_us % (uint64_t)(argc - 2));
+    const size_t level = (size_t)(((uint64_t)__rdtsc() / steps_a_us - start_us) / each_us % (uint64_t)(argc - 2));
     const size_t count = strtoull(argv[2 + level], NULL, 10);
     for (size_t i = 0; i < count; ++i) *(uint64_t*)(memory + i * PAGE_BYTES) = round;
     publish("sweep", round);
