@@ -283,12 +283,13 @@ Status Source::read_again(std::span<const unsigned long> copied) {
 }
 
 Status Source::copy_stopped(CheckpointSink& sink, CaptureReport& report) {
-  const auto start = Clock::now();
   visit_ = {};
   written_by_others_.clear();
   sink.paused();
+  const auto still = Clock::now();
   if (facts_.device_model())
     if (auto stopped = model_.stop(); !stopped) return stopped;
+  const auto start = Clock::now();
   if (auto same = check_unchanged(); !same) return same;
   auto log = log_.clean();
   if (!log) return std::unexpected(log.error());
@@ -304,7 +305,7 @@ Status Source::copy_stopped(CheckpointSink& sink, CaptureReport& report) {
   sink.advance(state.size());
   sink.device_state(room.first(state.size()));
   report.copy_us = us_since(start, ram_done);
-  report.device_us = us_since(ram_done, Clock::now());
+  report.device_us = us_since(still, start) + us_since(ram_done, Clock::now());
   report.pages = writer.pages();
   report.zero_pages = writer.zero_pages();
   report.device_bytes = state.size();
