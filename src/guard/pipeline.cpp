@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <chrono>
 #include <utility>
@@ -258,23 +257,6 @@ void Pipeline::run_synchronize(Session session) {
   announce_ready(session);
 }
 
-std::vector<Pipeline::Hashed> Pipeline::compared(std::span<const checkpoint::Hash128> hashes,
-                                                 std::vector<checkpoint::PageIndex> left_out) {
-  std::ranges::sort(left_out);
-  std::vector<Hashed> parts;
-  bool joined = false;
-  for (std::size_t i = 0; i < hashes.size(); ++i) {
-    const auto page = static_cast<checkpoint::PageIndex>(i);
-    if (std::ranges::binary_search(left_out, page)) {
-      joined = false;
-      continue;
-    }
-    if (!std::exchange(joined, true)) parts.push_back({.first = page, .hashes = {}});
-    parts.back().hashes.push_back(hashes[i]);
-  }
-  return parts;
-}
-
 void Pipeline::run_capture(Session session, Epoch epoch) {
   if (!current(session)) return;
   const auto buffer = take_buffer(*layout_);
@@ -287,16 +269,16 @@ void Pipeline::run_capture(Session session, Epoch epoch) {
   }
   buffer->recycle(epoch);
   const std::uint64_t verify_id = verify_id_.exchange(0);
-  std::vector<checkpoint::Hash128> hashes;  // by page, once it is to be verified
   const checkpoint::PageHasher hasher{session};
+  std::vector<Hashed> hashes;  // one part, of all pages
   buffer->on_paused([&] {
     output_.mark(epoch);
     if (verify_id == 0) return;
-    hashes.resize(layout_->pages());
+    hashes.push_back({.first = 0, .hashes = std::vector<checkpoint::Hash128>(layout_->pages())});
     const Status read =
         domain_.read_memory([&](checkpoint::PageIndex first, std::span<const std::byte> pages) {
           for (std::size_t at = 0; at < pages.size(); at += checkpoint::page_bytes)
-            hashes[first + at / checkpoint::page_bytes] = hasher(pages.data() + at);
+            hashes[0].hashes[first + at / checkpoint::page_bytes] = hasher(pages.data() + at);
         });
     if (!read) hashes.clear();
   });
@@ -309,11 +291,9 @@ void Pipeline::run_capture(Session session, Epoch epoch) {
     return;
   }
   post([this, session, epoch, r = *report] { events_.captured(session, epoch, r); });
-  std::vector<Hashed> parts;
-  if (verify_id != 0) parts = compared(hashes, domain_.written_by_others());
-  encode_->post([this, session, epoch, buffer = buffer, verify_id, parts = std::move(parts)]() mutable {
+  encode_->post([this, session, epoch, buffer = buffer, verify_id, hashes = std::move(hashes)]() mutable {
     encode_epoch(session, epoch, std::move(buffer));
-    if (verify_id != 0) send_hashes(session, epoch, verify_id, std::move(parts));
+    if (verify_id != 0) send_hashes(session, epoch, verify_id, std::move(hashes));
   });
   announce_ready(session);
 }

@@ -83,9 +83,6 @@ class Pipeline final {
   };
   struct State;  ///< the encode thread's: table, cache, encoders, pool
 
-  /// All but what may differ by right.
-  static std::vector<Hashed> compared(std::span<const checkpoint::Hash128> hashes,
-                                      std::vector<checkpoint::PageIndex> left_out);
   void run_synchronize(engine::Session session);
   void run_capture(engine::Session session, engine::Epoch epoch);
   void announce_ready(engine::Session session);

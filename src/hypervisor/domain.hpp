@@ -73,14 +73,11 @@ class Domain {
   [[nodiscard]] virtual bool alive() const = 0;
 
   /// Reads the guest's true memory (not what was captured) page by page, for `remus verify`. Only valid from within
-  /// sink.paused() .. return of capture, i.e. while the guest is paused. `visit` gets runs of whole pages; it may be called
-  /// again until capture() returns, for pages that were written to meanwhile: what it gets last counts.
+  /// sink.paused() .. return of capture, i.e. while the guest is paused. `visit` gets runs of whole pages; until capture()
+  /// returns it may get some again, as they were captured, because somebody else than the guest wrote to them
+  /// meanwhile. What it got last counts.
   virtual Status read_memory(
       const std::function<void(checkpoint::PageIndex first, std::span<const std::byte> pages)>& visit) = 0;
-
-  /// Of the capture that read_memory() was called in, once that has returned: pages that others than the guest (the
-  /// backends of its devices, the hypervisor) may have written to after they were copied. They may differ by right.
-  [[nodiscard]] virtual std::vector<checkpoint::PageIndex> written_by_others() const { return {}; }
 };
 
 }  // namespace remus::hypervisor

@@ -63,16 +63,9 @@ void DirtyLog::stop() {
 }
 
 Result<std::span<const unsigned long>> DirtyLog::clean() {
-  return fetch(XEN_DOMCTL_SHADOW_OP_CLEAN);
-}
-
-Result<std::span<const unsigned long>> DirtyLog::peek() {
-  return fetch(XEN_DOMCTL_SHADOW_OP_PEEK);
-}
-
-Result<std::span<const unsigned long>> DirtyLog::fetch(unsigned operation) {
   xc_shadow_op_stats_t counts{};
-  const auto got = xc_logdirty_control(handles_->xc(), domid_, operation, &buffer_, gfns_, 0, &counts);
+  const auto got =
+      xc_logdirty_control(handles_->xc(), domid_, XEN_DOMCTL_SHADOW_OP_CLEAN, &buffer_, gfns_, 0, &counts);
   if (got < 0 || static_cast<std::uint64_t>(got) != gfns_)
     return handles_->fail_call(fmt::format("cannot fetch the log of domain {}'s writes", domid_));
   return std::span{static_cast<const unsigned long*>(buffer_.hbuf), (gfns_ + 63) / 64};

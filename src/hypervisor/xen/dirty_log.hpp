@@ -26,12 +26,8 @@ class DirtyLog final {
 
   /// Fetches the log, and empties it. Bit n of word n / 64. Valid until the next call.
   Result<std::span<const unsigned long>> clean();
-  /// Fetches it, and leaves it as it is.
-  Result<std::span<const unsigned long>> peek();
 
  private:
-  Result<std::span<const unsigned long>> fetch(unsigned operation);
-
   std::shared_ptr<Handles> handles_;
   std::uint32_t domid_;
   std::uint64_t gfns_{};

@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 
 #include <optional>
+#include <utility>
 
 #include "base/fault.hpp"
 #include "hypervisor/xen/base64.hpp"
@@ -66,8 +67,11 @@ class Source final : public XenDomain {
   Result<CaptureReport> capture(Epoch epoch, CheckpointSink& sink) override;
   Status detach() override;
   void interrupt() override { suspender_.interrupt(); }
-  Status read_memory(const GuestCopier::Visit& visit) override;
-  std::vector<checkpoint::PageIndex> written_by_others() const override { return written_by_others_; }
+  Status read_memory(
+      const std::function<void(checkpoint::PageIndex, std::span<const std::byte>)>& visit) override {
+    visit_ = visit;
+    return copier_->visit(visit);
+  }
 
  private:
   [[nodiscard]] bool paravirtual() const noexcept { return facts_.kind == Kind::pv; }
@@ -78,7 +82,6 @@ class Source final : public XenDomain {
   Status copy_running(CheckpointSink& sink, const std::function<void(SyncProgress)>& progress);
   Result<CaptureReport> checkpoint(CheckpointSink& sink);
   Status copy_stopped(CheckpointSink& sink, CaptureReport& report);
-  Status read_again(std::span<const unsigned long> copied);
   Status write_device_state();
   Status check_unchanged();
   /// `running`: when the guest did again.
@@ -102,8 +105,7 @@ class Source final : public XenDomain {
   DeviceStateWriter device_{};
   std::uint64_t mapped_pages_{};  ///< the domain's page count when it was mapped
   bool following_{false};         ///< synchronized, and not detached
-  GuestCopier::Visit visit_{};    ///< reads the guest's memory in this pause
-  std::vector<checkpoint::PageIndex> written_by_others_{};
+  PageWriter::Written visit_{};   ///< who reads the guest's memory in this pause
 };
 
 Status Source::attach() {
@@ -262,29 +264,8 @@ Result<CaptureReport> Source::checkpoint(CheckpointSink& sink) {
   return report;
 }
 
-Status Source::read_memory(const GuestCopier::Visit& visit) {
-  visit_ = visit;
-  return copier_->visit(visit);
-}
-
-/// A guest that stands still is still written to: netback puts what comes for it into its buffers, Xen raises
-/// its events. So what was copied after it had been read is read again; what was written to since the log was
-/// taken is told.
-Status Source::read_again(std::span<const unsigned long> copied) {
-  if (!visit_) return {};
-  if (auto visited = copier_->visit_dirty(copied, visit_); !visited) return visited;
-  auto log = log_.peek();
-  if (!log) return std::unexpected(log.error());
-  written_by_others_ = copier_->pages_of(*log);
-  const auto always = copier_->always_copied();
-  written_by_others_.insert(written_by_others_.end(), always.begin(), always.end());
-  visit_ = {};
-  return {};
-}
-
 Status Source::copy_stopped(CheckpointSink& sink, CaptureReport& report) {
   visit_ = {};
-  written_by_others_.clear();
   sink.paused();
   const auto still = Clock::now();
   if (facts_.device_model())
@@ -293,9 +274,10 @@ Status Source::copy_stopped(CheckpointSink& sink, CaptureReport& report) {
   if (auto same = check_unchanged(); !same) return same;
   auto log = log_.clean();
   if (!log) return std::unexpected(log.error());
-  PageWriter writer{sink};
+  // A guest that stands still is still written to: netback puts what comes for it into its buffers, Xen
+  // raises its events. Whoever has read its memory by now is told what was copied in the end.
+  PageWriter writer{sink, std::exchange(visit_, {})};
   if (auto copied = copier_->copy_dirty(writer, *log, true); !copied) return copied;
-  if (auto read = read_again(*log); !read) return read;
   const auto ram_done = Clock::now();
   if (auto written = write_device_state(); !written) return written;
   const auto state = device_.bytes();

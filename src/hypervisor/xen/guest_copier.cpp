@@ -15,12 +15,10 @@ constexpr std::size_t batch_pages_max = 1024;
 constexpr std::uint32_t call_back_pages = 4096;
 
 std::unexpected<Error> sink_full(std::uint32_t domid) {
-  return fail(
-      Errc::exhausted,
-      fmt::format(
-          "the buffer for a checkpoint of domain {} takes no more: its session has ended, or it is full",
-          domid),
-      "if the link is up: give the guard a larger buffer, or calm the guest");
+  return fail(Errc::exhausted,
+              fmt::format("the buffer for a checkpoint of domain {} takes no more: its session has ended, or it is full",
+                          domid),
+              "if the link is up: give the guard a larger buffer, or calm the guest");
 }
 
 const std::uint64_t* entries_of(const std::byte* page) {
@@ -59,43 +57,25 @@ Status GuestCopier::copy_all(PageWriter& writer, const std::function<bool(std::u
   return flush(writer, false);
 }
 
-template <typename Each>
-void GuestCopier::for_each(std::span<const unsigned long> log, Each each) const {
+Status GuestCopier::copy_dirty(PageWriter& writer, std::span<const unsigned long> log, bool still) {
   for (const Run& run : memory_.runs()) {
     const std::uint64_t end = run.first_gfn + run.pages;
     for (std::uint64_t word = run.first_gfn / 64; word <= (end - 1) / 64 && word < log.size(); ++word) {
       for (unsigned long bits = log[word]; bits != 0; bits &= bits - 1) {
         const std::uint64_t gfn = word * 64 + static_cast<unsigned>(std::countr_zero(bits));
         if (gfn < run.first_gfn || gfn >= end) continue;
-        if (!each(run, static_cast<std::uint32_t>(gfn - run.first_gfn))) return;
+        const auto i = static_cast<std::uint32_t>(gfn - run.first_gfn);
+        const Page page{gfn, run.first_page + i, run.memory + std::size_t{i} * checkpoint::page_bytes};
+        if (!paravirtual()) {
+          if (!writer.write(page.index, page.memory)) return sink_full(domid_);
+          continue;
+        }
+        batch_.push_back(page);
+        if (batch_.size() == batch_pages_max)
+          if (auto flushed = flush(writer, still); !flushed) return flushed;
       }
     }
   }
-}
-
-std::vector<checkpoint::PageIndex> GuestCopier::pages_of(std::span<const unsigned long> log) const {
-  std::vector<checkpoint::PageIndex> pages;
-  for_each(log, [&](const Run& run, std::uint32_t i) {
-    pages.push_back(run.first_page + i);
-    return true;
-  });
-  return pages;
-}
-
-Status GuestCopier::copy_dirty(PageWriter& writer, std::span<const unsigned long> log, bool still) {
-  Status copied{};
-  for_each(log, [&](const Run& run, std::uint32_t i) {
-    const Page page{run.first_gfn + i, run.first_page + i,
-                    run.memory + std::size_t{i} * checkpoint::page_bytes};
-    if (!paravirtual()) {
-      if (!writer.write(page.index, page.memory)) copied = sink_full(domid_);
-      return copied.has_value();
-    }
-    batch_.push_back(page);
-    if (batch_.size() == batch_pages_max) copied = flush(writer, still);
-    return copied.has_value();
-  });
-  if (!copied) return copied;
   if (still) {
     for (const Page& page : always_)
       if (!writer.write(page.index, page.memory)) return sink_full(domid_);
@@ -158,52 +138,33 @@ void GuestCopier::write_types(DeviceStateWriter& state) const {
   state.end();
 }
 
-Status GuestCopier::visit(const Visit& visit) const {
-  for (const Run& run : memory_.runs())
-    if (auto visited = visit_run(run, 0, run.pages, visit); !visited) return visited;
-  return {};
-}
-
-Status GuestCopier::visit_dirty(std::span<const unsigned long> log, const Visit& visit) const {
-  Status visited{};
-  for_each(log, [&](const Run& run, std::uint32_t i) {
-    visited = visit_run(run, i, 1, visit);
-    return visited.has_value();
-  });
-  return visited;
-}
-
-Status GuestCopier::visit_run(const Run& run, std::uint32_t begin, std::uint32_t pages,
-                              const Visit& visit) const {
-  const std::byte* memory = run.memory + std::size_t{begin} * checkpoint::page_bytes;
+Status GuestCopier::visit(
+    const std::function<void(checkpoint::PageIndex, std::span<const std::byte>)>& visit) const {
   if (!paravirtual()) {
-    visit(run.first_page + begin, {memory, std::size_t{pages} * checkpoint::page_bytes});
+    for (const Run& run : memory_.runs())
+      visit(run.first_page, {run.memory, std::size_t{run.pages} * checkpoint::page_bytes});
     return {};
   }
-  const auto first = frames_.begin() + static_cast<std::ptrdiff_t>(run.first_gfn + begin);
-  std::vector<xen_pfn_t> types(first, first + static_cast<std::ptrdiff_t>(pages));
-  if (auto asked = page_types_->ask(types); !asked) return asked;
+  std::vector<xen_pfn_t> types;
   alignas(8) std::array<std::byte, checkpoint::page_bytes> canonical{};
-  for (std::uint32_t i = 0; i < pages; ++i) {
-    const std::byte* page = memory + std::size_t{i} * checkpoint::page_bytes;
-    const auto index = run.first_page + begin + i;
-    if (!is_page_table(types[i])) {
-      visit(index, {page, checkpoint::page_bytes});
-    } else if (canonicalize(table_, types[i], entries_of(page),
-                            reinterpret_cast<std::uint64_t*>(canonical.data()))) {
-      visit(index, canonical);
-    } else {
-      return fail(Errc::io, fmt::format("the page table {:#x} of domain {} is broken",
-                                        run.first_gfn + begin + i, domid_));
+  for (const Run& run : memory_.runs()) {
+    types.assign(frames_.begin() + static_cast<std::ptrdiff_t>(run.first_gfn),
+                 frames_.begin() + static_cast<std::ptrdiff_t>(run.first_gfn + run.pages));
+    if (auto asked = page_types_->ask(types); !asked) return asked;
+    for (std::uint32_t i = 0; i < run.pages; ++i) {
+      const std::byte* page = run.memory + std::size_t{i} * checkpoint::page_bytes;
+      if (!is_page_table(types[i])) {
+        visit(run.first_page + i, {page, checkpoint::page_bytes});
+      } else if (canonicalize(table_, types[i], entries_of(page),
+                              reinterpret_cast<std::uint64_t*>(canonical.data()))) {
+        visit(run.first_page + i, canonical);
+      } else {
+        return fail(Errc::io,
+                    fmt::format("the page table {:#x} of domain {} is broken", run.first_gfn + i, domid_));
+      }
     }
   }
   return {};
-}
-
-std::vector<checkpoint::PageIndex> GuestCopier::always_copied() const {
-  std::vector<checkpoint::PageIndex> pages;
-  for (const Page& page : always_) pages.push_back(page.index);
-  return pages;
 }
 
 }  // namespace remus::hypervisor::xen

@@ -27,8 +27,6 @@ class GuestCopier final {
   Status copy_all(PageWriter& writer, const std::function<bool(std::uint64_t pages)>& go_on);
   /// The pages of the log. `still`: the guest stands still; what was put off is copied, too.
   Status copy_dirty(PageWriter& writer, std::span<const unsigned long> log, bool still);
-  /// The pages of the log, by their places in the layout.
-  [[nodiscard]] std::vector<checkpoint::PageIndex> pages_of(std::span<const unsigned long> log) const;
   /// Copied with every copy_dirty() of a guest that stands still, whatever the log says: what Xen itself
   /// writes.
   void always(std::uint64_t gfn);
@@ -36,17 +34,9 @@ class GuestCopier final {
   /// Section 2 of the device state; nothing but for PV guests.
   void write_types(DeviceStateWriter& state) const;
   /// The guest's memory as copies of it look, while it stands still.
-  using Visit = std::function<void(checkpoint::PageIndex, std::span<const std::byte>)>;
-  Status visit(const Visit& visit) const;
-  /// The same of the log's pages only.
-  Status visit_dirty(std::span<const unsigned long> log, const Visit& visit) const;
-  /// The pages given to always().
-  [[nodiscard]] std::vector<checkpoint::PageIndex> always_copied() const;
+  Status visit(const std::function<void(checkpoint::PageIndex, std::span<const std::byte>)>& visit) const;
 
  private:
-  /// For each page of the log: the run it is in, and its place there; until `each` returns false.
-  template <typename Each>
-  void for_each(std::span<const unsigned long> log, Each each) const;
   struct Page {
     std::uint64_t gfn{};
     checkpoint::PageIndex index{};
@@ -54,7 +44,6 @@ class GuestCopier final {
   };
   [[nodiscard]] bool paravirtual() const noexcept { return !frames_.empty(); }
   Status flush(PageWriter& writer, bool still);
-  Status visit_run(const Run& run, std::uint32_t begin, std::uint32_t pages, const Visit& visit) const;
   Status write_one(PageWriter& writer, const Page& page, std::uint64_t type, bool still);
 
   std::uint32_t domid_;

@@ -1,8 +1,10 @@
 // Puts pages of the guest into a sink: one virtual call for a stretch of space, none for what it holds.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 
 #include "checkpoint/sink.hpp"
 
@@ -17,12 +19,18 @@ namespace remus::hypervisor::xen {
 
 class PageWriter final {
  public:
-  explicit PageWriter(checkpoint::CheckpointSink& sink) : sink_{sink} {}
+  /// Each page's content as it was written, zeros included.
+  using Written = std::function<void(checkpoint::PageIndex, std::span<const std::byte>)>;
+
+  explicit PageWriter(checkpoint::CheckpointSink& sink, Written written = {})
+      : sink_{sink}, written_{std::move(written)} {}
 
   /// False when the sink has reached its bound.
   [[nodiscard]] bool write(checkpoint::PageIndex index, const std::byte* page) {
     if (is_zero_page(page)) {
+      static constexpr std::array<std::byte, checkpoint::page_bytes> zeros{};
       sink_.zero_page(index);
+      if (written_) written_(index, zeros);
       ++zero_pages_;
       return true;
     }
@@ -46,6 +54,7 @@ class PageWriter final {
     sink_.advance(checkpoint::page_bytes);
     room_ = room_.subspan(checkpoint::page_bytes);
     sink_.page(index, room);
+    if (written_) written_(index, {room, checkpoint::page_bytes});
     ++pages_;
   }
 
@@ -54,6 +63,7 @@ class PageWriter final {
 
  private:
   checkpoint::CheckpointSink& sink_;
+  Written written_;
   std::span<std::byte> room_{};
   std::uint64_t pages_{};
   std::uint64_t zero_pages_{};

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstring>
 #include <future>
+#include <optional>
 #include <random>
 #include <set>
 #include <vector>
@@ -58,10 +59,15 @@ class FakeDomain final : public hypervisor::Domain {
   Status read_memory(
       const std::function<void(checkpoint::PageIndex, std::span<const std::byte>)>& visit) override {
     visit(0, memory_);
+    if (!rewritten) return {};
+    const auto page =
+        std::span{memory_}.subspan(std::size_t{*rewritten} * checkpoint::page_bytes, checkpoint::page_bytes);
+    const std::vector<std::byte> before(checkpoint::page_bytes, std::byte{0xa5});
+    visit(*rewritten, before);
+    visit(*rewritten, page);
     return {};
   }
-  [[nodiscard]] std::vector<checkpoint::PageIndex> written_by_others() const override { return others; }
-  std::vector<checkpoint::PageIndex> others{};
+  std::optional<checkpoint::PageIndex> rewritten{};  ///< by a backend, after it was read
 
   /// Changes `count` pages, each in one of the ways guests do.
   void change(std::mt19937_64& random, std::size_t count) {
