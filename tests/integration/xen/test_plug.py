@@ -7,7 +7,7 @@ import pytest
 from lab.common import paths
 from lab.xen.host import stripped
 
-pytestmark = [pytest.mark.xen, pytest.mark.long_form]
+pytestmark = pytest.mark.xen
 
 MODULES = ["ifb", "sch_plug", "sch_ingress", "cls_matchall", "act_mirred"]
 

@@ -1,6 +1,6 @@
 """The main job on Xen: a domain of any kind is protected from A to B, A dies at any moment, and the domain goes on at B.
 
-One domain at a time: all of a host share one emulated processor. `--soak` does it ten times a kind.
+One domain at a time: all of a host share one emulated processor. `--kills N` does it N times a kind, `--soak` ten.
 """
 
 import json
@@ -13,7 +13,7 @@ from eventually import eventually
 
 from lab.xen import GuestSpec, LabError
 
-pytestmark = [pytest.mark.xen, pytest.mark.long_form]
+pytestmark = pytest.mark.xen
 
 PATIENCE_S = 300  # against hanging only: an emulated host on a busy machine takes its time
 LOOK_S = 1  # each look is a program more on the processor that the guest, its dom0 and the guard share
@@ -177,7 +177,7 @@ def test_protection_begins_and_ends_without_a_trace(hosts):
     assert hosts.host("B").domains() == {}
 
 
-@pytest.mark.parametrize("victim", ["guard", "guard and keeper"])
+@pytest.mark.parametrize("victim", ["guard", pytest.param("guard and keeper", marks=pytest.mark.long_form)])
 def test_a_killed_guard_harms_nobody(hosts, victim):
     """The keeper, or else the daemon's next guard, lets the held packets pass and the domain run; then it is protected again."""
     it = Protected(hosts, "pvh")
@@ -197,6 +197,7 @@ def test_a_killed_guard_harms_nobody(hosts, victim):
     intact(client)
 
 
+@pytest.mark.long_form
 def test_a_cut_link_does_not_make_two_of_it(hosts):
     """Under the manual arbiter the backup never activates by itself; the primary goes alone and speaks on."""
     it = Protected(hosts, "pvh", ["--arbiter", "manual", *OPTIONS[:-1], "31s"])
