@@ -269,17 +269,12 @@ void Pipeline::run_capture(Session session, Epoch epoch) {
   }
   buffer->recycle(epoch);
   const std::uint64_t verify_id = verify_id_.exchange(0);
-  const checkpoint::PageHasher hasher{session};
-  std::vector<Hashed> hashes;  // one part, of all pages
+  MemoryHashes hashes{session};
   buffer->on_paused([&] {
     output_.mark(epoch);
     if (verify_id == 0) return;
-    hashes.push_back({.first = 0, .hashes = std::vector<checkpoint::Hash128>(layout_->pages())});
-    const Status read =
-        domain_.read_memory([&](checkpoint::PageIndex first, std::span<const std::byte> pages) {
-          for (std::size_t at = 0; at < pages.size(); at += checkpoint::page_bytes)
-            hashes[0].hashes[first + at / checkpoint::page_bytes] = hasher(pages.data() + at);
-        });
+    const Status read = domain_.read_memory(
+        [&](checkpoint::PageIndex first, std::span<const std::byte> pages) { hashes.add(first, pages); });
     if (!read) hashes.clear();
   });
   REMUS_FAULT_POINT("capture.begin");
@@ -293,7 +288,7 @@ void Pipeline::run_capture(Session session, Epoch epoch) {
   post([this, session, epoch, r = *report] { events_.captured(session, epoch, r); });
   encode_->post([this, session, epoch, buffer = buffer, verify_id, hashes = std::move(hashes)]() mutable {
     encode_epoch(session, epoch, std::move(buffer));
-    if (verify_id != 0) send_hashes(session, epoch, verify_id, std::move(hashes));
+    if (verify_id != 0) send_hashes(session, epoch, verify_id, hashes);
   });
   announce_ready(session);
 }
@@ -428,25 +423,26 @@ void Pipeline::encode_epoch(Session session, Epoch epoch, std::shared_ptr<EpochB
   finish_encoding(session, std::move(item));
 }
 
-void Pipeline::send_hashes(Session session, Epoch epoch, std::uint64_t id, std::vector<Hashed> hashes) {
+void Pipeline::send_hashes(Session session, Epoch epoch, std::uint64_t id, const MemoryHashes& hashes) {
   if (!current(session) || !state_) return;
   Outbound item{.kind = Outbound::Kind::messages, .session = session, .epoch = epoch};
   item.messages.emplace_back(link::VerifyBegin{id, session, epoch});
   constexpr std::size_t per_frame = checkpoint::hash_range_pages_max;
-  for (std::size_t i = 0; i < hashes.size(); ++i) {
-    const auto& part = hashes[i];
+  const auto& pieces = hashes.pieces();
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    const auto& part = pieces[i];
     for (std::size_t at = 0; at < part.hashes.size(); at += per_frame) {
       const std::size_t count = std::min(per_frame, part.hashes.size() - at);
       std::vector<std::byte> range;
       checkpoint::encode_hash_range(part.first + static_cast<checkpoint::PageIndex>(at),
                                     std::span{part.hashes}.subspan(at, count), range);
-      const bool last = i + 1 == hashes.size() && at + count == part.hashes.size();
+      const bool last = i + 1 == pieces.size() && at + count == part.hashes.size();
       item.messages.emplace_back(link::VerifyHashes{
           id, part.first + static_cast<checkpoint::PageIndex>(at), static_cast<std::uint32_t>(count), last,
           link::Payload::own(std::move(range)).from(checkpoint::hash_range_header_bytes)});
     }
   }
-  if (hashes.empty()) item.messages.emplace_back(link::VerifyHashes{id, 0, 0, true, {}});
+  if (pieces.empty()) item.messages.emplace_back(link::VerifyHashes{id, 0, 0, true, {}});
   finish_encoding(session, std::move(item));
 }
 

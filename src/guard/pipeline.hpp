@@ -23,6 +23,7 @@
 #include "checkpoint/batch_encoder.hpp"
 #include "checkpoint/device_codec.hpp"
 #include "checkpoint/epoch_buffer.hpp"
+#include "guard/memory_hashes.hpp"
 #include "guard/options.hpp"
 #include "guard/outbound.hpp"
 #include "guard/sync_sink.hpp"
@@ -77,10 +78,6 @@ class Pipeline final {
   [[nodiscard]] std::optional<checkpoint::Layout> known_layout() const;
 
  private:
-  struct Hashed {
-    checkpoint::PageIndex first{};
-    std::vector<checkpoint::Hash128> hashes{};
-  };
   struct State;  ///< the encode thread's: table, cache, encoders, pool
 
   void run_synchronize(engine::Session session);
@@ -93,7 +90,7 @@ class Pipeline final {
                     std::shared_ptr<checkpoint::EpochBuffer> buffer);
   void encode_first(engine::Session session, const std::shared_ptr<SyncSink>& sink);
   void send_hashes(engine::Session session, engine::Epoch epoch, std::uint64_t id,
-                   std::vector<Hashed> hashes);
+                   const MemoryHashes& hashes);
   [[nodiscard]] Status prepare_state(engine::Session session, const checkpoint::Layout& layout);
   [[nodiscard]] std::shared_ptr<checkpoint::EpochBuffer> take_buffer(const checkpoint::Layout& layout);
   [[nodiscard]] bool current(engine::Session session) const noexcept { return session_.load() == session; }

@@ -1,4 +1,5 @@
-// A guest of a few MiB whose memory a test changes, behind the Domain seam; and a standby that is plain memory.
+// A guest of a few MiB whose memory a test changes, behind the Domain seam; and a standby that is plain
+// memory.
 #pragma once
 
 #include <atomic>
@@ -30,7 +31,8 @@ class FakeDomain final : public hypervisor::Domain {
   [[nodiscard]] const hypervisor::GuestDescription& description() const override { return description_; }
 
   Result<hypervisor::CaptureReport> synchronize(
-      checkpoint::CheckpointSink& sink, const std::function<void(hypervisor::SyncProgress)>& progress) override {
+      checkpoint::CheckpointSink& sink,
+      const std::function<void(hypervisor::SyncProgress)>& progress) override {
     sink.layout(layout_);
     for (checkpoint::PageIndex i = 0; i < layout_.pages(); ++i) {
       if (i == layout_.pages() / 2) sink.paused();
@@ -58,7 +60,13 @@ class FakeDomain final : public hypervisor::Domain {
   [[nodiscard]] bool alive() const override { return true; }
   Status read_memory(
       const std::function<void(checkpoint::PageIndex, std::span<const std::byte>)>& visit) override {
-    visit(0, memory_);
+    if (unreadable) {
+      const std::size_t at = std::size_t{*unreadable} * checkpoint::page_bytes;
+      visit(0, std::span{memory_}.first(at));
+      visit(*unreadable + 1, std::span{memory_}.subspan(at + checkpoint::page_bytes));
+    } else {
+      visit(0, memory_);
+    }
     if (!rewritten) return {};
     const auto page =
         std::span{memory_}.subspan(std::size_t{*rewritten} * checkpoint::page_bytes, checkpoint::page_bytes);
@@ -67,7 +75,8 @@ class FakeDomain final : public hypervisor::Domain {
     visit(*rewritten, page);
     return {};
   }
-  std::optional<checkpoint::PageIndex> rewritten{};  ///< by a backend, after it was read
+  std::optional<checkpoint::PageIndex> unreadable{};  ///< by anybody but the guest: a device's memory
+  std::optional<checkpoint::PageIndex> rewritten{};   ///< by a backend, after it was read
 
   /// Changes `count` pages, each in one of the ways guests do.
   void change(std::mt19937_64& random, std::size_t count) {
@@ -75,15 +84,20 @@ class FakeDomain final : public hypervisor::Domain {
       const auto index = static_cast<checkpoint::PageIndex>(random() % layout_.pages());
       std::byte* page = memory_.data() + std::size_t{index} * checkpoint::page_bytes;
       switch (random() % 4) {
-        case 0: std::memset(page, 0, checkpoint::page_bytes); break;
-        case 1: page[random() % checkpoint::page_bytes] ^= std::byte{1}; break;
+        case 0:
+          std::memset(page, 0, checkpoint::page_bytes);
+          break;
+        case 1:
+          page[random() % checkpoint::page_bytes] ^= std::byte{1};
+          break;
         case 2:
           for (std::size_t i = 0; i < checkpoint::page_bytes; i += 8) {
             const auto word = random();
             std::memcpy(page + i, &word, 8);
           }
           break;
-        default: break;  // dirty, but the same
+        default:
+          break;  // dirty, but the same
       }
       dirty_.insert(index);
     }

@@ -1,0 +1,35 @@
+// The hashes of a guest's memory at one moment, for `remus verify`: of what the hypervisor could read, which
+// need not be all of it, in the pieces it was read in. A piece that is read again replaces what was there.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <vector>
+
+#include "checkpoint/layout.hpp"
+#include "checkpoint/page_hash.hpp"
+
+namespace remus::guard {
+
+class MemoryHashes final {
+ public:
+  /// Pages [first, first + hashes.size()); pieces do not overlap.
+  struct Piece {
+    checkpoint::PageIndex first{};
+    std::vector<checkpoint::Hash128> hashes{};
+  };
+
+  explicit MemoryHashes(std::uint64_t seed) noexcept : hasher_{seed} {}
+
+  /// Whole pages from page `first` on: behind what was read last, or within a piece that was read before, or
+  /// apart.
+  void add(checkpoint::PageIndex first, std::span<const std::byte> pages);
+  [[nodiscard]] const std::vector<Piece>& pieces() const noexcept { return pieces_; }
+  void clear() noexcept { pieces_.clear(); }
+
+ private:
+  checkpoint::PageHasher hasher_;
+  std::vector<Piece> pieces_{};
+};
+
+}  // namespace remus::guard
