@@ -59,7 +59,13 @@ json value_of(std::string_view key, std::string_view value) {
 
 Result<AutoProtect> parse_auto_protect(std::string_view words) {
   AutoProtect out{.to = {}, .options = json::object()};
+  unsigned number = 1;
   for (const auto word : split(words)) {
+    // No option has other characters, and what is said of a word must be text.
+    if (!std::ranges::all_of(word, [](char c) { return c >= ' ' && c <= '~'; }))
+      return fail(Errc::invalid, fmt::format("its word number {} is not plain text", number),
+                  "write the options of `remus protect` without dashes: to=hostB,max-latency=25ms");
+    ++number;
     const auto equals = word.find('=');
     std::string key{trimmed(word.substr(0, equals))};
     const auto value =

@@ -29,7 +29,8 @@ TEST(AutoProtect, WordsAreThoseOfTheCommand) {
 }
 
 TEST(AutoProtect, AFileHasALineAWordAndComments) {
-  const auto wanted = parse_auto_protect("# the other rack\nto=hostB\r\n\n  interval=50ms  # calm\n#compression=none\n");
+  const auto wanted =
+      parse_auto_protect("# the other rack\nto=hostB\r\n\n  interval=50ms  # calm\n#compression=none\n");
   ASSERT_TRUE(wanted) << wanted.error().text();
   EXPECT_EQ(wanted->to, "hostB");
   EXPECT_EQ(wanted->options, json({{"interval", "50ms"}}));
@@ -49,6 +50,8 @@ TEST(AutoProtect, WhatIsWrongIsNamed) {
   EXPECT_THAT(said("to=hostB,interval=50ms,interval=60ms"), HasSubstr("twice"));
   EXPECT_THAT(said("to=hostB,to=hostC"), HasSubstr("twice"));
   EXPECT_THAT(said("to=../etc"), HasSubstr("../etc"));
+  EXPECT_THAT(said("to=hostB,arbiter=manua\xff"), HasSubstr("word number 2"));
+  EXPECT_EQ(said("to=hostB # f\xc3\xbcr das andere Regal"), "(taken)");
   EXPECT_THAT(said("to=hostB,bridge=xenbr0"), HasSubstr("HERE=THERE"));
   EXPECT_THAT(said("to=hostB,max-overhead=" + std::string(100'000, '[')), HasSubstr("max_overhead"));
 }
