@@ -16,6 +16,7 @@ from lab.qemu.server import Server
 
 class QemuScene(Scene):
     patience_s = 300
+    record_every_s = 0.005
     runner = "lab/qemu/run"
     targets = ["remus", "remusd", "remus-guard", "remus_tcg_shim"]
     detect: list[str] = []

@@ -3,28 +3,30 @@
 from lab.common.accel import qemu_version
 from lab.demo.scene import Scene
 from lab.demo.screen import Screen
-from lab.xen import GuestSpec, Lab, dom0_image, guest_image, hypervisor
+from lab.xen import GuestSpec, Lab, pieces
 from lab.xen.accel import pick_accel
 from lab.xen.guest import Guest
 from lab.xen.server import Server
 
 
+# An emulated dom0 whose one processor others use too is often silent for a while: that is no death.
+PATIENT = ["--heartbeat", "200ms", "--detect-min", "4s", "--detect-max", "30s", "--alone-after", "90s"]
+
+
 class XenScene(Scene):
     patience_s = 900
+    record_every_s = 0.02
     runner = "lab/xen/run"
     targets = ["remus", "remusd", "remus-guard", "remus-xen-standby"]
 
     @property
     def detect(self) -> list[str]:
-        # An emulated dom0 whose one processor others use too is often silent for a while: that is no death.
-        return [] if pick_accel() == "kvm" else ["--detect-min", "2s", "--detect-max", "10s", "--alone-after", "60s"]
+        return [] if pick_accel() == "kvm" else PATIENT
 
     def prepare(self, screen: Screen) -> None:
         """Xen, dom0 and guest images: minutes the first time, nothing later."""
         screen.note("Xen, a dom0 and the guest's kernel: fetched and built once, then kept (takes minutes the first time)")
-        hypervisor.with_shadow_paging()
-        dom0_image.dom0()
-        guest_image.image()
+        pieces.prepare()
         version = ".".join(map(str, qemu_version()))
         if pick_accel() == "kvm":
             screen.note(f"hosts         Xen in machines of QEMU {version} with KVM")

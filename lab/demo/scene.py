@@ -12,6 +12,7 @@ class Scene(ABC):
     """One kind of hosts and guests. `patience_s`: against hanging only; emulated machines take their time."""
 
     patience_s: float
+    record_every_s: float  # of the session, either way
     runner: str  # the lab's own command, for a person who looks around afterwards
     targets: list[str]  # what is built for it
     detect: list[str]  # options of `remus protect`: how soon a silent host counts as dead

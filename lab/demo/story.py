@@ -67,10 +67,12 @@ class Story:
         began = time.monotonic()
         self._guest = self._scene.start_guest(lab)
         screen.note(f"guest web1 booted on host A in {time.monotonic() - began:.1f} s")
+        every_s = self._scene.record_every_s
         self._client = lab.stream(
-            self._guest, "--report", CLIENT_REPORT_S, "--patience", max(5.0, options.wait), within=self._scene.patience_s
-        )
-        screen.note("the client sends and receives numbered, checksummed records, every 5 ms, both ways")
+            self._guest, "--interval", every_s, "--report", CLIENT_REPORT_S, "--patience", max(5.0, options.wait),
+            within=self._scene.patience_s,
+        )  # fmt: skip
+        screen.note(f"the client sends and receives numbered, checksummed records, every {every_s * 1000:g} ms, both ways")
 
     def _protect(self) -> None:
         lab, screen = self._lab, self._screen

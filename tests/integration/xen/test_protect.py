@@ -20,16 +20,19 @@ LOOK_S = 1  # each look is a program more on the processor that the guest, its d
 # Nothing here is about how soon a death is noticed; an emulated processor that others use too is often silent.
 OPTIONS = ["--heartbeat", "200ms", "--detect-min", "4s", "--detect-max", "30s", "--alone-after", "90s"]
 SESSION = ["--interval", 0.02, "--patience", PATIENCE_S]  # 50 records a second, either way
-SHORT_FORM = ["pvh", "hvm-nopv", "pv"]
-KINDS = [*SHORT_FORM, *(pytest.param(kind, marks=pytest.mark.long_form) for kind in ("hvm", "pvh32", "hvm32"))]
+# One kind in the short form: each takes minutes, most of them in an emulated dom0 that encrypts and copies.
+KINDS = [
+    "pvh",
+    *(pytest.param(kind, marks=pytest.mark.long_form) for kind in ("pv", "hvm", "hvm-nopv", "pvh32", "hvm32")),
+]
 
 
 class Protected:
     """A guest on A, protected to B, and what is seen of it."""
 
-    def __init__(self, lab, kind: str, options: list[str] | None = None) -> None:
+    def __init__(self, lab, kind: str, options: list[str] | None = None, extra: tuple[str, ...] = ()) -> None:
         self.lab = lab
-        self.guest = lab.start_guest(GuestSpec(kind=kind, memory_mib=128), on="A")
+        self.guest = lab.start_guest(GuestSpec(kind=kind, memory_mib=128, extra=extra), on="A")
         self.name = self.guest.spec.name
         # An HVM guest boots from a disk, and never writes to it again.
         self.options = [*(options or OPTIONS), *(["--vouched-disk", "hda"] if self.guest.spec.has_bios else [])]
@@ -157,6 +160,7 @@ def goes_on(hosts, kind: str, after_s: float) -> None:
     eventually(lambda: traces(hosts.host("B")) == [], PATIENCE_S, what="no trace on B")
 
 
+@pytest.mark.long_form
 def test_protection_begins_and_ends_without_a_trace(hosts):
     it = Protected(hosts, "pvh")
     client = it.session()
@@ -177,7 +181,8 @@ def test_protection_begins_and_ends_without_a_trace(hosts):
     assert hosts.host("B").domains() == {}
 
 
-@pytest.mark.parametrize("victim", ["guard", pytest.param("guard and keeper", marks=pytest.mark.long_form)])
+@pytest.mark.long_form
+@pytest.mark.parametrize("victim", ["guard", "guard and keeper"])
 def test_a_killed_guard_harms_nobody(hosts, victim):
     """The keeper, or else the daemon's next guard, lets the held packets pass and the domain run; then it is protected again."""
     it = Protected(hosts, "pvh")
@@ -216,6 +221,7 @@ def test_a_cut_link_does_not_make_two_of_it(hosts):
     intact(client)
 
 
+@pytest.mark.long_form
 def test_a_guest_that_shuts_down_stays_down(hosts):
     """`xl shutdown` and its kin are no failure: nothing is activated, and protection ends on both sides."""
     it = Protected(hosts, "pvh")
@@ -225,6 +231,26 @@ def test_a_guest_that_shuts_down_stays_down(hosts):
     for host in hosts.hosts.values():
         eventually(lambda host=host: traces(host) == [], PATIENCE_S, what=f"no trace on {host.name}")
     assert hosts.host("B").domains() == {}
+
+
+@pytest.mark.long_form
+def test_a_configuration_asks_for_protection(hosts):
+    """remusd heeds it once in the domain's life: what its administrator unprotects stays so, also for the next remusd."""
+    flags = dict(zip(OPTIONS[::2], OPTIONS[1::2], strict=True))
+    words = ["to=hostB", *(f"{flag.removeprefix('--')}={value}" for flag, value in flags.items())]
+    it = Protected(hosts, "pvh", extra=(f'remus = "{",".join(words)}"',))
+    guests = lambda: [guest["name"] for guest in hosts.remus_json("A", "status")["guests"]]  # noqa: E731
+    eventually(lambda: it.name in guests(), PATIENCE_S, what="protection begins", pause=LOOK_S)
+    it.wait_protected()
+    it.wait_for_commits()
+    hosts.remus("A", "unprotect", it.name, timeout=PATIENCE_S)
+    for pid in hosts.host("A").pids("remusd"):
+        hosts.host("A").signal(pid, signal.SIGTERM)
+    eventually(lambda: not hosts.host("A").pids("remusd"), PATIENCE_S, what="remusd ends")
+    hosts.start_remus("A")
+    time.sleep(15)  # several of its looks
+    assert guests() == []
+    assert it.name in hosts.host("A").domains()
 
 
 def test_what_cannot_be_protected_is_refused_before_it_is_touched(hosts):
