@@ -93,7 +93,7 @@ class WaitingDomain final : public Standby {
   Status populate(const checkpoint::Layout& layout);
   Status feed_activation(const DeviceState& state);
   /// Before the whole stream was out: the domain cannot have run.
-  std::unexpected<Error> given_up_activation(Error why);
+  std::unexpected<Error> given_up_activation(const Error& why);
   /// After that. Success if it runs all the same.
   Status after_failure(Error why);
   /// Cuts the stream: libxl destroys what it has made, and the process ends.
@@ -228,11 +228,11 @@ Status WaitingDomain::feed_activation(const DeviceState& state) {
   return process_.feed(stream_closing(state), feed_within);
 }
 
-std::unexpected<Error> WaitingDomain::given_up_activation(Error why) {
+std::unexpected<Error> WaitingDomain::given_up_activation(const Error& why) {
   // What has failed here runs nowhere, now or later.
   record_.activated = false;
   if (auto gone = discard(); !gone) spdlog::error("{}: {}", options_.name, gone.error().text());
-  return std::unexpected(std::move(why).in(fmt::format("activating {}", options_.name)));
+  return std::unexpected(why.in(fmt::format("activating {}", options_.name)));
 }
 
 Status WaitingDomain::after_failure(Error why) {
@@ -249,7 +249,7 @@ Status WaitingDomain::after_failure(Error why) {
                    record_.domid, why.text());
       return {};
     case ActivationFate::never:
-      return given_up_activation(std::move(why));
+      return given_up_activation(why);
     case ActivationFate::unknown:
       break;
   }
