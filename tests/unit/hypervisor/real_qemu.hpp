@@ -83,6 +83,13 @@ class RealQemu : public testing::Test {
       std::this_thread::sleep_for(std::chrono::milliseconds{1});
     return run_state() == "running";
   }
+  /// What a standby has become is nobody's child to wait for: killed, and seen to be gone.
+  static void kill_taken_over(hypervisor::Standby& standby) {
+    ASSERT_EQ(::kill(standby.handle().at("pid").get<pid_t>(), SIGKILL), 0);
+    for (int i = 0; i < 1000 && standby.healthy(); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds{10});
+    ASSERT_FALSE(standby.healthy());
+  }
   [[nodiscard]] std::string log() const {
     std::ifstream file{directory_ / "log"};
     std::stringstream text;

@@ -144,9 +144,7 @@ TEST_F(RealQemu, AStandbyTakesOver) {
     ASSERT_TRUE((*again)->capture(1, copy));
     EXPECT_EQ(copy.different, 0U);
   }
-  static_cast<void>((*qmp)->execute("quit"));
-  for (int i = 0; i < 500 && standby->healthy(); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds{10});
+  kill_taken_over(*standby);
   EXPECT_TRUE(discard_standby(options_));
 }
 
@@ -287,9 +285,10 @@ TEST_F(RealQemu, APluggedInDeviceIsRefused) {
 }
 
 TEST_F(RealQemu, NumaMemoryIsCapturedAndTakenOver) {
-  start({"-smp", "2", "-m", "64", "-object", "memory-backend-ram,id=node0,size=32M", "-numa",
-         "node,cpus=0,memdev=node0", "-object", "memory-backend-memfd,id=node1,size=32M,share=on", "-numa",
-         "node,cpus=1,memdev=node1"});
+  // Without the firmware's vapic page: emulated, QEMU 7.2 locks itself up when it stops two CPUs that set it up.
+  start({"-smp", "2", "-m", "64", "-global", "apic.vapic=off", "-object",
+         "memory-backend-ram,id=node0,size=32M", "-numa", "node,cpus=0,memdev=node0", "-object",
+         "memory-backend-memfd,id=node1,size=32M,share=on", "-numa", "node,cpus=1,memdev=node1"});
   auto domain = attach();
   ASSERT_TRUE(domain);
   const auto standby = make_qemu_standby(options_);
@@ -305,11 +304,7 @@ TEST_F(RealQemu, NumaMemoryIsCapturedAndTakenOver) {
   ASSERT_TRUE(guest_->kill());
   const auto report = standby->activate(sink.device);
   ASSERT_TRUE(report) << report.error().text();
-  auto qmp = Qmp::connect(standby->handle().at("qmp").get<std::string>());
-  ASSERT_TRUE(qmp);
-  static_cast<void>((*qmp)->execute("quit"));
-  for (int i = 0; i < 500 && standby->healthy(); ++i)
-    std::this_thread::sleep_for(std::chrono::milliseconds{10});
+  kill_taken_over(*standby);
   EXPECT_TRUE(discard_standby(options_));
 }
 
