@@ -59,8 +59,12 @@ TEST_F(ProtectionWishTest, ALinkIsNoSecondWishAndAnotherWishIsAnError) {
 
 TEST_F(ProtectionWishTest, WhatXlCannotReadHoldsNobodyUp) {
   write("broken.cfg", "name = 'web1\nremus = {to = 'hostB'}\n");
-  write("large.img.cfg", "");
+  write("auto/web1.img", std::string(std::size_t{2} << 20, 'x'));
+  fs::create_symlink("nowhere", directory_.path() / "gone.cfg");
   EXPECT_EQ(words(), "none");
+  write("web2.cfg", "name = 'web2'\nremus = 'to=hostB'\n");
+  EXPECT_EQ(words("web2"), "to=hostB");
+  fs::remove(directory_.path() / "gone.cfg");
   write("web1.cfg", "name = 'web1'\nremus = [ [ 'to=hostB' ] ]\n");
   EXPECT_THAT(words(), HasSubstr("neither a text nor a list of texts"));
 }
