@@ -4,12 +4,10 @@ namespace remus::sim {
 
 engine::Verdict ArbiterModel::claim(std::size_t host, Generation generation, bool activate) {
   switch (kind_) {
-    case ArbiterKind::fail_stop:
-      return engine::Verdict::granted;
+    case ArbiterKind::fail_stop: return engine::Verdict::granted;
     case ArbiterKind::manual:
       return activate && !approved_ ? engine::Verdict::unavailable : engine::Verdict::granted;
-    case ArbiterKind::exclusive:
-      break;
+    case ArbiterKind::exclusive: break;
   }
   if (!granted_.empty()) {
     const auto& [newest, holder] = *granted_.rbegin();

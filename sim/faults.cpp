@@ -77,8 +77,7 @@ void World::plan_faults() {
     case 5:  // a plain death of the primary
       plan({start, FaultKind::host_crash, 0, ms(rng_.range(100, 2'000))});
       break;
-    default:
-      break;
+    default: break;
   }
   for (Host& host : hosts_) {
     if (!rng_.chance(200)) continue;
@@ -142,18 +141,14 @@ bool World::allowed(FaultKind kind, std::size_t h) const {
     case FaultKind::link_reset:
     case FaultKind::link_partition:
     case FaultKind::link_one_way:
-    case FaultKind::operator_force:
-      return reports_flow(*primary);
+    case FaultKind::operator_force: return reports_flow(*primary);
     case FaultKind::guard_sleep:
-    case FaultKind::guard_crash:
-      return reports_flow(*primary);
+    case FaultKind::guard_crash: return reports_flow(*primary);
     case FaultKind::report_outage:
       return link_healthy() && now_ - link_fault_ended_ > config_.detect_max.count();
     case FaultKind::host_crash:
-    case FaultKind::guest_crash:
-      return !on_primary || now_ >= hosts_[h].open_until || !may_activate(1 - h);
-    default:
-      return true;
+    case FaultKind::guest_crash: return !on_primary || now_ >= hosts_[h].open_until || !may_activate(1 - h);
+    default: return true;
   }
 }
 
@@ -191,12 +186,8 @@ void World::fault(FaultKind kind, std::size_t h, Ns duration) {
       }
       ends();
       break;
-    case FaultKind::guard_sleep:
-      sleep_guard(h, duration);
-      break;
-    case FaultKind::guard_crash:
-      crash_guard(h);
-      break;
+    case FaultKind::guard_sleep: sleep_guard(h, duration); break;
+    case FaultKind::guard_crash: crash_guard(h); break;
     case FaultKind::host_crash:
       if (!host.up) break;
       if (host.guest.exists) expect_failover(h);
@@ -222,19 +213,13 @@ void World::fault(FaultKind kind, std::size_t h, Ns duration) {
       ++arbiter_blocked_[h];
       ends();
       break;
-    case FaultKind::slow_apply:
-      slow_apply_until_ = now_ + duration;
-      break;
-    case FaultKind::slow_capture:
-      slow_capture_until_ = now_ + duration;
-      break;
+    case FaultKind::slow_apply: slow_apply_until_ = now_ + duration; break;
+    case FaultKind::slow_capture: slow_capture_until_ = now_ + duration; break;
     case FaultKind::hang_capture:
     case FaultKind::fail_capture:
     case FaultKind::fail_sync:
     case FaultKind::fail_apply:
-    case FaultKind::fail_activation:
-      armed_[index(kind)] = true;
-      break;
+    case FaultKind::fail_activation: armed_[index(kind)] = true; break;
     case FaultKind::lose_standby:
       if (!guard.exists || guard.asleep || !guard.backup) break;
       coverage_.hit(Probe::standby_lost);
@@ -274,11 +259,8 @@ void World::fault(FaultKind kind, std::size_t h, Ns duration) {
       guard.primary->checkpoint_now(local(h));
       drain(h);
       break;
-    case FaultKind::big_epochs:
-      epoch_transfer_ = ms(rng_.range(5, 80));
-      break;
-    case FaultKind::count_:
-      break;
+    case FaultKind::big_epochs: epoch_transfer_ = ms(rng_.range(5, 80)); break;
+    case FaultKind::count_: break;
   }
 }
 
@@ -286,29 +268,20 @@ void World::fault_end(FaultKind kind, std::size_t h) {
   if (healed_) return;
   note("fault over: {} host {}", to_string(kind), h);
   switch (kind) {
-    case FaultKind::link_partition:
-      --link_faults_, --blocked_[0], --blocked_[1];
-      break;
-    case FaultKind::link_one_way:
-      --link_faults_, --blocked_[h];
-      break;
+    case FaultKind::link_partition: --link_faults_, --blocked_[0], --blocked_[1]; break;
+    case FaultKind::link_one_way: --link_faults_, --blocked_[h]; break;
     case FaultKind::report_outage:
       --report_faults_;
       hosts_[h].daemon = true;
       if (report_blocked_[h] > 0 && std::exchange(armed_[index(kind)], false)) --report_blocked_[h];
       break;
-    case FaultKind::arbiter_outage:
-      --arbiter_blocked_[h];
-      break;
+    case FaultKind::arbiter_outage: --arbiter_blocked_[h]; break;
     case FaultKind::partition_total:
       --link_faults_, --report_faults_;
       --blocked_[0], --blocked_[1], --report_blocked_[0], --report_blocked_[1];
       break;
-    case FaultKind::host_freeze:
-      hosts_[h].frozen = false;
-      break;
-    default:
-      break;
+    case FaultKind::host_freeze: hosts_[h].frozen = false; break;
+    default: break;
   }
   link_fault_ended_ = now_;
   flush_paths();

@@ -158,18 +158,13 @@ void World::receive_primary(std::size_t h, const Message& message) {
       }
       break;
     }
-    case MessageKind::ack:
-      primary.acked(local(h), message.session, message.epoch);
-      break;
-    case MessageKind::heartbeat:
-      primary.heartbeat(local(h), message.heartbeat);
-      break;
+    case MessageKind::ack: primary.acked(local(h), message.session, message.epoch); break;
+    case MessageKind::heartbeat: primary.heartbeat(local(h), message.heartbeat); break;
     case MessageKind::refused:
       coverage_.hit(Probe::backup_refused);
       primary.backup_refused(local(h), "no memory");
       break;
-    default:
-      throw Violation("model", "a backup does not say this");
+    default: throw Violation("model", "a backup does not say this");
   }
 }
 
@@ -190,9 +185,7 @@ void World::receive_backup(std::size_t h, const Message& message) {
         }
       }
       break;
-    case MessageKind::epoch_part:
-      guard.torn = true;
-      break;
+    case MessageKind::epoch_part: guard.torn = true; break;
     case MessageKind::epoch_end: {
       guard.torn = false;
       if (message.session != backup.session()) break;
@@ -207,14 +200,9 @@ void World::receive_backup(std::size_t h, const Message& message) {
       if (backup.acked() < backup.held()) coverage_.hit(Probe::ack_delayed);
       break;
     }
-    case MessageKind::heartbeat:
-      backup.heartbeat(local(h), message.heartbeat);
-      break;
-    case MessageKind::goodbye:
-      backup.goodbye(local(h), message.goodbye);
-      break;
-    default:
-      throw Violation("model", "a primary does not say this");
+    case MessageKind::heartbeat: backup.heartbeat(local(h), message.heartbeat); break;
+    case MessageKind::goodbye: backup.goodbye(local(h), message.goodbye); break;
+    default: throw Violation("model", "a primary does not say this");
   }
 }
 

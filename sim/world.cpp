@@ -119,45 +119,23 @@ Ns World::world_time(std::size_t h, engine::Time local) const noexcept {
 void World::dispatch(const Event& event) {
   const std::size_t h = event.host;
   switch (event.kind) {
-    case EventKind::guest_step:
-      guest_step(h, event.a);
-      break;
+    case EventKind::guest_step: guest_step(h, event.a); break;
     case EventKind::rescue:
       if (hosts_[h].guest.number == event.a) rescue(h);
       break;
-    case EventKind::start_guard:
-      start_guard(h);
-      break;
-    case EventKind::reboot:
-      reboot(h);
-      break;
+    case EventKind::start_guard: start_guard(h); break;
+    case EventKind::reboot: reboot(h); break;
     case EventKind::awake:
       if (hosts_[h].guard.number == event.guard && now_ >= hosts_[h].guard.slept_until) wake_guard(h);
       break;
-    case EventKind::report_taken:
-      take_report(h);
-      break;
-    case EventKind::pause_check:
-      check_pause(h, event.a);
-      break;
-    case EventKind::fault:
-      fault(static_cast<FaultKind>(event.a), h, static_cast<Ns>(event.b));
-      break;
-    case EventKind::fault_end:
-      fault_end(static_cast<FaultKind>(event.a), h);
-      break;
-    case EventKind::heal:
-      heal();
-      break;
-    case EventKind::settle:
-      settle();
-      break;
-    case EventKind::failover_due:
-      failover_due(h, event.a);
-      break;
-    default:
-      dispatch_guard(event);
-      break;
+    case EventKind::report_taken: take_report(h); break;
+    case EventKind::pause_check: check_pause(h, event.a); break;
+    case EventKind::fault: fault(static_cast<FaultKind>(event.a), h, static_cast<Ns>(event.b)); break;
+    case EventKind::fault_end: fault_end(static_cast<FaultKind>(event.a), h); break;
+    case EventKind::heal: heal(); break;
+    case EventKind::settle: settle(); break;
+    case EventKind::failover_due: failover_due(h, event.a); break;
+    default: dispatch_guard(event); break;
   }
 }
 
@@ -185,21 +163,15 @@ void World::handle_guard(const Event& event) {
       if (guard.primary && local(h) >= guard.primary->next_deadline()) guard.primary->tick(local(h));
       if (guard.backup && local(h) >= guard.backup->next_deadline()) guard.backup->tick(local(h));
       break;
-    case EventKind::deliver:
-      deliver(h, static_cast<int>(event.a));
-      break;
-    case EventKind::dial:
-      dial(h);
-      break;
+    case EventKind::deliver: deliver(h, static_cast<int>(event.a)); break;
+    case EventKind::dial: dial(h); break;
     case EventKind::dial_timeout:
       if (guard.connection == static_cast<int>(event.a) && !guard.established) {
         close(h, true);
         at(dial_period_, EventKind::dial, h);
       }
       break;
-    case EventKind::poll:
-      poll(h);
-      break;
+    case EventKind::poll: poll(h); break;
     case EventKind::report:
       if (guard.backup) {
         guard.last_report = now_;
@@ -226,12 +198,8 @@ void World::handle_guard(const Event& event) {
     case EventKind::output_waiting:
       if (guard.primary) guard.primary->output_waiting(local(h));
       break;
-    case EventKind::sync_pause:
-      sync_pause(h, event.a);
-      break;
-    case EventKind::pause_end:
-      operation_ends(h, event.a);
-      break;
+    case EventKind::sync_pause: sync_pause(h, event.a); break;
+    case EventKind::pause_end: operation_ends(h, event.a); break;
     case EventKind::capture_ready:
       if (guard.primary && guard.primary->session() == event.a) guard.primary->capture_ready(local(h));
       break;
@@ -242,17 +210,12 @@ void World::handle_guard(const Event& event) {
     case EventKind::apply_done:
       if (event.a == guard.image_session) apply_done(h);
       break;
-    case EventKind::activate_done:
-      activate_done(h, event.a);
-      break;
+    case EventKind::activate_done: activate_done(h, event.a); break;
     case EventKind::guest_gone:
       if (guard.primary) guard.primary->guest_gone(local(h), event.a != 0);
       break;
-    case EventKind::operator_call:
-      operator_call(h, event.a != 0);
-      break;
-    default:
-      break;
+    case EventKind::operator_call: operator_call(h, event.a != 0); break;
+    default: break;
   }
   drain(h);
 }

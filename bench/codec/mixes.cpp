@@ -48,17 +48,10 @@ void fill_pointers(Engine& random, Page page) {
   for (std::size_t at = 0; at < page.size(); at += 8) {
     std::uint64_t value = 0;
     switch (random() % 4) {
-      case 0:
-        value = 0xffff888000000000ULL + (random() % (1ULL << 30)) / 64 * 64;
-        break;
-      case 1:
-        value = random() % 4096;
-        break;
-      case 2:
-        value = random() % 1000000;
-        break;
-      default:
-        break;
+      case 0: value = 0xffff888000000000ULL + (random() % (1ULL << 30)) / 64 * 64; break;
+      case 1: value = random() % 4096; break;
+      case 2: value = random() % 1000000; break;
+      default: break;
     }
     std::memcpy(page.data() + at, &value, sizeof(value));
   }
@@ -91,9 +84,7 @@ void make_page(Mix mix, Engine& random, Page before, Page after) {
       fill_random(random, before);
       fill_random(random, after);
       break;
-    case Mix::zero:
-      fill_pointers(random, before);
-      break;  // `after` is zero already
+    case Mix::zero: fill_pointers(random, before); break;  // `after` is zero already
     case Mix::mixed: {
       static constexpr std::array shares{Mix::text,   Mix::sparse, Mix::sparse, Mix::sparse, Mix::sparse,
                                          Mix::sparse, Mix::sparse, Mix::sparse, Mix::random, Mix::zero};

@@ -13,8 +13,8 @@ namespace remus::arbiter {
 
 enum class Verdict {
   granted,
-  denied,        ///< another host holds this generation or a later one
-  unavailable,   ///< no answer now: keep holding, ask again
+  denied,       ///< another host holds this generation or a later one
+  unavailable,  ///< no answer now: keep holding, ask again
 };
 
 enum class Purpose { activate, go_alone };

@@ -13,13 +13,14 @@ using AssertHandler = void (*)(std::string_view invariant, std::string_view text
 void set_assert_handler(AssertHandler handler) noexcept;
 
 /// Logs and aborts, unless a handler throws.
-[[noreturn]] void assertion_failed(std::string_view invariant, std::string_view text, const char* file, int line);
+[[noreturn]] void assertion_failed(std::string_view invariant, std::string_view text, const char* file,
+                                   int line);
 
 }  // namespace remus
 
 // `invariant` is "S1".."S6", or "pre" for a precondition. `text` says in words what must hold.
-#define REMUS_ASSERT(invariant, condition, text)                                              \
-  do {                                                                                        \
-    if (!(condition)) [[unlikely]]                                                            \
-      ::remus::assertion_failed((invariant), (text), __FILE__, __LINE__);                     \
+#define REMUS_ASSERT(invariant, condition, text)                          \
+  do {                                                                    \
+    if (!(condition)) [[unlikely]]                                        \
+      ::remus::assertion_failed((invariant), (text), __FILE__, __LINE__); \
   } while (false)

@@ -26,9 +26,13 @@ std::string_view to_string(Errc kind) noexcept {
   return "unknown";
 }
 
-Error Error::in(std::string_view context) const { return Error{kind, fmt::format("{}: {}", context, what), fix}; }
+Error Error::in(std::string_view context) const {
+  return Error{kind, fmt::format("{}: {}", context, what), fix};
+}
 
-std::string Error::text() const { return fix.empty() ? what : fmt::format("{}; {}", what, fix); }
+std::string Error::text() const {
+  return fix.empty() ? what : fmt::format("{}; {}", what, fix);
+}
 
 std::unexpected<Error> fail_errno(int code, std::string_view what, std::string fix) {
   return fail(Errc::io, fmt::format("{}: {}", what, std::generic_category().message(code)), std::move(fix));

@@ -35,8 +35,9 @@ enum class Errc {
 /// An error a person can act on.
 struct Error {
   Errc kind{Errc::internal};
-  std::string what{};  ///< what failed and on what: "cannot connect to QMP socket /run/x.sock: Connection refused"
-  std::string fix{};   ///< what to do about it; may be empty
+  std::string
+      what{};  ///< what failed and on what: "cannot connect to QMP socket /run/x.sock: Connection refused"
+  std::string fix{};  ///< what to do about it; may be empty
 
   /// The same error seen from a caller: "protecting web1: <what>".
   [[nodiscard]] Error in(std::string_view context) const;

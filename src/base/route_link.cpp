@@ -18,7 +18,8 @@ Result<Link> link_named(nl_sock* socket, const std::string& name) {
   rtnl_link* found = nullptr;
   if (const int code = rtnl_link_get_kernel(socket, 0, name.c_str(), &found); code < 0)
     return fail(Errc::not_found, fmt::format("network interface '{}': {}", name, nl_geterror(code)));
-  if (found == nullptr) return fail(Errc::io, fmt::format("network interface '{}': the kernel gave no answer", name));
+  if (found == nullptr)
+    return fail(Errc::io, fmt::format("network interface '{}': the kernel gave no answer", name));
   return Link{found, &rtnl_link_put};
 }
 

@@ -78,8 +78,7 @@ Result<BatchSummary> BatchDecoder::unpack(std::span<const std::byte> payload) {
       body_ = std::span{scratch_}.first(unpacked);
       break;
     }
-    default:
-      return corrupt(fmt::format("unknown packing {}", packing));
+    default: return corrupt(fmt::format("unknown packing {}", packing));
   }
   if (unpacked != summary.body_bytes) {
     return corrupt(fmt::format("body of {} bytes, announced {}", unpacked, summary.body_bytes));
@@ -105,9 +104,7 @@ Status BatchDecoder::walk(BatchSummary& summary, Visitor&& visit) {
 
     std::size_t size = 0;
     switch (head & 3) {
-      case static_cast<std::uint64_t>(RecordKind::zero):
-        ++summary.zero;
-        break;
+      case static_cast<std::uint64_t>(RecordKind::zero): ++summary.zero; break;
       case static_cast<std::uint64_t>(RecordKind::raw):
         ++summary.raw;
         size = page_bytes;
@@ -118,8 +115,7 @@ Status BatchDecoder::walk(BatchSummary& summary, Visitor&& visit) {
         size = wire::load<std::uint16_t>(at);
         at += 2;
         break;
-      default:
-        return corrupt("a record of unknown kind");
+      default: return corrupt("a record of unknown kind");
     }
     if (static_cast<std::size_t>(end - at) < size) return corrupt("a record is cut off");
     const auto kind = static_cast<RecordKind>(head & 3);
@@ -148,14 +144,9 @@ Result<BatchSummary> BatchDecoder::apply(std::span<const std::byte> payload, Ima
   if (!summary) return summary;
   const auto write = [&image](PageIndex index, RecordKind kind, std::span<const std::byte> bytes) -> Status {
     switch (kind) {
-      case RecordKind::zero:
-        image.write_zero(index);
-        break;
-      case RecordKind::raw:
-        image.write(index, bytes.data());
-        break;
-      case RecordKind::delta:
-        return image.write_delta(index, bytes);
+      case RecordKind::zero: image.write_zero(index); break;
+      case RecordKind::raw: image.write(index, bytes.data()); break;
+      case RecordKind::delta: return image.write_delta(index, bytes);
     }
     return {};
   };

@@ -210,8 +210,7 @@ bool BatchEncoder::raw_is_smaller(const std::byte* data, std::size_t delta_size)
 
 std::size_t BatchEncoder::pack(Packing packing, std::span<std::byte> out) {
   switch (packing) {
-    case Packing::none:
-      return 0;
+    case Packing::none: return 0;
     case Packing::lz4: {
       const int packed = LZ4_compress_fast_extState(
           packers_->lz4_state.data(), reinterpret_cast<const char*>(body_.data()),
@@ -230,17 +229,10 @@ std::size_t BatchEncoder::pack(Packing packing, std::span<std::byte> out) {
 BatchEncoder::Packed BatchEncoder::pack_chosen(std::span<std::byte> out) {
   Packing packing = Packing::none;
   switch (settings_.compression) {
-    case Compression::none:
-      break;
-    case Compression::lz4:
-      packing = Packing::lz4;
-      break;
-    case Compression::zstd:
-      packing = Packing::zstd;
-      break;
-    case Compression::automatic:
-      packing = chooser_.next();
-      break;
+    case Compression::none: break;
+    case Compression::lz4: packing = Packing::lz4; break;
+    case Compression::zstd: packing = Packing::zstd; break;
+    case Compression::automatic: packing = chooser_.next(); break;
   }
   // What saves less than this is not worth unpacking.
   const std::size_t worthwhile_bytes = body_used_ - body_used_ / 32 - 1;

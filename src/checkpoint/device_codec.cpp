@@ -99,13 +99,15 @@ Result<std::span<const std::byte>> DeviceDecoder::decode(std::span<const std::by
   } else if (form == static_cast<std::uint8_t>(Form::zstd) ||
              form == static_cast<std::uint8_t>(Form::zstd_after_previous)) {
     const bool after_previous = form == static_cast<std::uint8_t>(Form::zstd_after_previous);
-    if (after_previous && state_.empty()) return corrupt_state("packed against a state this side does not have");
+    if (after_previous && state_.empty())
+      return corrupt_state("packed against a state this side does not have");
     ZSTD_DCtx* const zstd = context_->zstd.get();
     ZSTD_DCtx_reset(zstd, ZSTD_reset_session_only);
     ZSTD_DCtx_refPrefix(zstd, after_previous ? state_.data() : nullptr, after_previous ? state_.size() : 0);
     next_.resize(bytes);
     const std::size_t got = ZSTD_decompressDCtx(zstd, next_.data(), bytes, content.data(), content.size());
-    if (ZSTD_isError(got) != 0) return corrupt_state(fmt::format("cannot be unpacked: {}", ZSTD_getErrorName(got)));
+    if (ZSTD_isError(got) != 0)
+      return corrupt_state(fmt::format("cannot be unpacked: {}", ZSTD_getErrorName(got)));
     if (got != bytes) return corrupt_state(fmt::format("{} bytes, announced {}", got, bytes));
   } else {
     return corrupt_state(fmt::format("unknown form {}", form));

@@ -83,7 +83,8 @@ void add_guest_options(CLI::App& command, nlohmann::json& options) {
           "the guest is paused at most this share of time, e.g. 0.3")
       ->check(CLI::Range(0.01, 1.0));
   command.add_option_function<std::vector<std::string>>(
-      "--vouched-disk", [&options](const std::vector<std::string>& disks) { options["vouched_disks"] = disks; },
+      "--vouched-disk",
+      [&options](const std::vector<std::string>& disks) { options["vouched_disks"] = disks; },
       "a writable disk of a Xen guest that needs no copy, e.g. hda; may be given several times");
   command
       .add_option_function<std::vector<std::string>>(
@@ -189,7 +190,9 @@ struct Parser {
                 "  remus protect web1 --to hostA            (after a failover: its socket is known)\n"
                 "  remus protect web1 --qmp /run/web1.qmp --to hostB --dry-run",
                 protect);
-    p->add_option("GUEST", protect.guest, "a name for the guest; on Xen the domain's name or number")->required()->check(guest_name());
+    p->add_option("GUEST", protect.guest, "a name for the guest; on Xen the domain's name or number")
+        ->required()
+        ->check(guest_name());
     p->add_option("--to", protect.to, "the host that shall take over")->required()->check(host_name());
     p->add_option("--qmp", protect.qmp, "the guest's QMP socket (QEMU/KVM; a Xen guest needs none)");
     add_guest_options(*p, protect.options);
@@ -197,10 +200,11 @@ struct Parser {
     p->add_flag("--no-wait", no_wait, "return when synchronization has begun")->excludes(wait);
     p->add_flag("--dry-run", protect.dry_run, "examine guest and peer, change nothing");
 
-    auto* x = command(app, "xl-remus", "protect a Xen domain, in the words of `xl remus`",
-                      "  remus xl-remus -i 100 web1 hostB\n"
-                      "HOST is a host that Remus knows. What gives up a guarantee is refused, with a sentence.",
-                      xl_remus);
+    auto* x =
+        command(app, "xl-remus", "protect a Xen domain, in the words of `xl remus`",
+                "  remus xl-remus -i 100 web1 hostB\n"
+                "HOST is a host that Remus knows. What gives up a guarantee is refused, with a sentence.",
+                xl_remus);
     x->add_option("DOMAIN", xl_remus.domain, "name or number")->required()->check(guest_name());
     x->add_option("HOST", xl_remus.host, "the host that shall take over")->required()->check(host_name());
     x->add_option("-i", xl_remus.interval_ms, "milliseconds between checkpoints")
@@ -224,12 +228,12 @@ struct Parser {
     u->add_option("GUEST", unprotect.guest, "the guest")->required();
     u->add_flag("--force", unprotect.force, "on the backup: discard the standby");
 
-    auto* s = command(
-        app, "set", "change how a protected guest is protected",
-        "  remus set web1 --interval 20ms --max-latency 5ms\n"
-        "  remus set web1 --bandwidth unlimited\n"
-        "Fixed while a guest is protected: compression, delta cache, output buffer, arbiter, bridges, vouched disks.",
-        set);
+    auto* s = command(app, "set", "change how a protected guest is protected",
+                      "  remus set web1 --interval 20ms --max-latency 5ms\n"
+                      "  remus set web1 --bandwidth unlimited\n"
+                      "Fixed while a guest is protected: compression, delta cache, output buffer, arbiter, "
+                      "bridges, vouched disks.",
+                      set);
     s->add_option("GUEST", set.guest, "the guest")->required();
     add_guest_options(*s, set.options);
 
@@ -306,34 +310,20 @@ std::variant<Arguments, Exit> parse_arguments(int argc, const char* const* argv)
 
 int exit_status(Errc kind) noexcept {
   switch (kind) {
-    case Errc::internal:
-      return 1;
-    case Errc::invalid:
-      return 2;
-    case Errc::not_found:
-      return 3;
-    case Errc::exists:
-      return 4;
-    case Errc::refused:
-      return 5;
-    case Errc::unsupported:
-      return 6;
-    case Errc::incompatible:
-      return 7;
-    case Errc::unreachable:
-      return 8;
-    case Errc::denied:
-      return 9;
-    case Errc::exhausted:
-      return 10;
-    case Errc::corrupt:
-      return 11;
-    case Errc::io:
-      return 12;
-    case Errc::timeout:
-      return 13;
-    case Errc::closed:
-      return 14;
+    case Errc::internal: return 1;
+    case Errc::invalid: return 2;
+    case Errc::not_found: return 3;
+    case Errc::exists: return 4;
+    case Errc::refused: return 5;
+    case Errc::unsupported: return 6;
+    case Errc::incompatible: return 7;
+    case Errc::unreachable: return 8;
+    case Errc::denied: return 9;
+    case Errc::exhausted: return 10;
+    case Errc::corrupt: return 11;
+    case Errc::io: return 12;
+    case Errc::timeout: return 13;
+    case Errc::closed: return 14;
   }
   return 1;
 }

@@ -50,16 +50,16 @@ struct XlRemus {
   std::string domain{};
   std::string host{};
   unsigned interval_ms{200};
-  bool no_compression{};                      ///< -u
-  bool no_wait{};                             ///< -e
-  bool unsafe{};                              ///< -F: allows what is refused here all the same
-  bool blackhole{};                           ///< -b
-  bool no_network_buffer{};                   ///< -n
-  bool no_disk{};                             ///< -d
-  bool colo{};                                ///< -c
-  bool colo_proxy{};                          ///< -p
-  std::optional<std::string> ssh{};           ///< -s
-  std::optional<std::string> netbuf_script{}; ///< -N
+  bool no_compression{};                       ///< -u
+  bool no_wait{};                              ///< -e
+  bool unsafe{};                               ///< -F: allows what is refused here all the same
+  bool blackhole{};                            ///< -b
+  bool no_network_buffer{};                    ///< -n
+  bool no_disk{};                              ///< -d
+  bool colo{};                                 ///< -c
+  bool colo_proxy{};                           ///< -p
+  std::optional<std::string> ssh{};            ///< -s
+  std::optional<std::string> netbuf_script{};  ///< -N
 };
 struct Unprotect {
   std::string guest{};

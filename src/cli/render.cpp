@@ -142,7 +142,9 @@ std::string painted_state(const json& guest, const Style& style) {
 }
 
 std::string render_status(const json& guests, const Style& style) {
-  if (guests.empty()) return "no guests; protect one with: remus protect NAME --to HOST (on Xen), remus protect NAME --qmp SOCKET --to HOST "
+  if (guests.empty())
+    return "no guests; protect one with: remus protect NAME --to HOST (on Xen), remus protect NAME --qmp "
+           "SOCKET --to HOST "
            "(QEMU)\n";
   Table table{{"GUEST", "ROLE", "PEER", "EPOCH", "COMMIT", "PAUSE", "P99", "STATE"}, {3, 4, 5, 6}};
   for (const auto& guest : guests) {
@@ -170,7 +172,8 @@ std::string render_guest(const json& guest, const Style& style) {
     out.line("as of", style.doubtful(human_ms(age) + " ago: its guard has not answered since"));
   if (known(guest, "memory_bytes")) out.line("guest's memory", human_at(guest, "memory_bytes", human_bytes));
   if (text_at(guest, "hypervisor") == "xen")
-    out.line("Xen domain", known(guest, "domid") ? fmt::format("{}", number_at(guest, "domid")) : "on the other host");
+    out.line("Xen domain",
+             known(guest, "domid") ? fmt::format("{}", number_at(guest, "domid")) : "on the other host");
   else
     out.line("QMP socket", text_at(guest, "qmp"));
   for (const auto* where : {&guest, &guard}) {

@@ -16,7 +16,8 @@ class DomainWatch final {
  public:
   /// If `uuid` is not empty, a domain of another one is another domain. Errors: not_found and those of
   /// DomainProbe.
-  [[nodiscard]] static Result<std::unique_ptr<DomainWatch>> open(std::uint32_t domid, const std::string& uuid);
+  [[nodiscard]] static Result<std::unique_ptr<DomainWatch>> open(std::uint32_t domid,
+                                                                 const std::string& uuid);
 
   /// The truth of this moment. A hypervisor that does not answer proves nothing: the domain is taken to live.
   [[nodiscard]] bool alive() const;

@@ -40,7 +40,7 @@ inline constexpr unsigned peer_api_version = 1;
 struct ProtectRequest {
   std::string guest{};
   std::string to{};
-  std::string qmp{};         ///< empty: a Xen domain of the guest's name, or a guest that came here by a failover
+  std::string qmp{};  ///< empty: a Xen domain of the guest's name, or a guest that came here by a failover
   nlohmann::json options{};  ///< part of GuestOptions over the configured defaults
   bool dry_run{};            ///< examine and ask the peer, change nothing
 };

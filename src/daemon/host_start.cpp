@@ -12,7 +12,10 @@
 namespace remus::daemon {
 
 Host::Host(boost::asio::io_context& io, Config config)
-    : io_{io}, config_{std::move(config)}, registry_{config_.dirs.state}, peers_{io, config_, registry_},
+    : io_{io},
+      config_{std::move(config)},
+      registry_{config_.dirs.state},
+      peers_{io, config_, registry_},
       wishes_{config_.dirs.run / "heeded-wishes.json"} {}
 
 Host::~Host() {

@@ -1,10 +1,10 @@
 // Taking care: what is, is compared with what should be, a few times a second, and the difference acted on.
 //
-//   guest   guard    what is done                                        (primary)
+//   guest   guard    what is done (at the primary)
 //   lives   lives    unconnected for a while → prepare the standby again, tell the guard where it is
 //   lives   gone     ask the peer first: a later generation there → fence; else a new guard, which rescues
-//   the guest gone    gone     ask the peer: it runs there → forget it here; no standby there → it was shut
-//   down, forget it
+//                    the guest
+//   gone    gone     ask the peer: it runs there → forget it here; no standby there → it was shut down, forget it
 //
 // Everything that fails is tried again, ever more slowly up to half a minute.
 #include <fmt/format.h>
@@ -116,14 +116,9 @@ Task<void> Host::settle_events() {
 Task<void> Host::tend(GuestPtr guest) {
   if (!guest->doing->empty()) co_return;
   switch (guest->registration.role) {
-    case Role::primary:
-      co_await tend_primary(guest);
-      break;
-    case Role::backup:
-      co_await tend_backup(guest);
-      break;
-    case Role::owner:
-      break;
+    case Role::primary: co_await tend_primary(guest); break;
+    case Role::backup: co_await tend_backup(guest); break;
+    case Role::owner: break;
   }
 }
 

@@ -39,7 +39,8 @@ struct Registration {
   std::uint32_t guest_domid{};        ///< of a Xen guest; 0: not known
   std::string guest_uuid{};           ///< with guest_domid: tells a reused number from the guest
   nlohmann::json description{};       ///< what the standby is built from
-  nlohmann::json handle{};            ///< backup: how its standby is managed once it runs: {"qmp", "pid"}, {"domain", "domid"}
+  nlohmann::json
+      handle{};  ///< backup: how its standby is managed once it runs: {"qmp", "pid"}, {"domain", "domid"}
 };
 
 [[nodiscard]] nlohmann::json to_json(const Registration& registration);

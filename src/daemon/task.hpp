@@ -26,7 +26,9 @@ using Task = boost::asio::awaitable<T>;
 void start(boost::asio::io_context& io, Task<void> task);
 
 /// co_return pass_on(x.error()): what failed below failed here.
-[[nodiscard]] inline std::unexpected<Error> pass_on(Error error) { return std::unexpected(std::move(error)); }
+[[nodiscard]] inline std::unexpected<Error> pass_on(Error error) {
+  return std::unexpected(std::move(error));
+}
 
 [[nodiscard]] Task<void> sleep_for(std::chrono::milliseconds duration);
 

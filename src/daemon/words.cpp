@@ -58,17 +58,13 @@ Words primary_words(const GuestFacts& f) {
     return {"unprotected", false, with_reason("UNPROTECTED: its guard is not running", because(f))};
   if (!f.status) return {"starting", false, "starting: its guard has not answered yet"};
   switch (f.status->phase) {
-    case guard::Phase::starting:
-      return {"starting", false, "starting: examining the guest"};
+    case guard::Phase::starting: return {"starting", false, "starting: examining the guest"};
     case guard::Phase::described:
       return {"unprotected", false,
               with_reason(fmt::format("UNPROTECTED: waiting for {}", f.peer), because(f))};
-    case guard::Phase::refused:
-      return {"unprotected", false, with_reason("UNPROTECTED", because(f))};
-    case guard::Phase::ended:
-      return {"ending", false, "protection is ending"};
-    case guard::Phase::running:
-      return primary_running(f);
+    case guard::Phase::refused: return {"unprotected", false, with_reason("UNPROTECTED", because(f))};
+    case guard::Phase::ended: return {"ending", false, "protection is ending"};
+    case guard::Phase::running: return primary_running(f);
   }
   return {"unknown", false, "unknown"};
 }
@@ -113,15 +109,9 @@ Words owner_words(const GuestFacts& f) {
 Words words_for(const GuestFacts& f) {
   Words out;
   switch (f.role) {
-    case Role::primary:
-      out = primary_words(f);
-      break;
-    case Role::backup:
-      out = backup_words(f);
-      break;
-    case Role::owner:
-      out = owner_words(f);
-      break;
+    case Role::primary: out = primary_words(f); break;
+    case Role::backup: out = backup_words(f); break;
+    case Role::owner: out = owner_words(f); break;
   }
   const bool guard_leads = f.role != Role::owner && f.guard_exists && f.status && !f.superseded;
   if (guard_leads && f.guest_exists != false && f.status_age > stale_after)

@@ -1,9 +1,9 @@
 // The backup's half of the protocol: what it holds, what it may acknowledge, and when it may activate.
 //
-//   epoch_whole k ─▶ SendAck k ─▶ Apply k ─▶ epoch_applied k            (acknowledged as soon as whole,
-//   applied in order) silence on the link AND on the host reports, lease valid, image whole ─▶
-//   ClaimActivation g+1
-//        ─ granted ─▶ all whole epochs applied ─▶ Activate ─▶ activated: the guest runs here
+//   epoch_whole k ─▶ SendAck k ─▶ Apply k ─▶ epoch_applied k     (acknowledged as soon as whole, applied in order)
+//
+//   silence on the link AND on the host reports, lease valid, image whole
+//        ─▶ ClaimActivation g+1 ─ granted ─▶ all whole epochs applied ─▶ Activate ─▶ activated: the guest runs here
 //
 // EOF is not death and silence is not proof: see docs/architecture.md, "When the other side is silent". A
 // backup whose primary may have gone on without it is stale: it activates only on an operator's word.
@@ -13,14 +13,11 @@
 // after a restart serves as material for the next synchronization, never for an activation.
 //
 // What the shell must keep:
-// - session_begin() is called (and the old image treated as void) before anything of that session is taken
-// in.
+// - session_begin() is called (and the old image treated as void) before anything of that session is taken in.
 // - After a DropLink, and after link_down(), nothing of that connection reaches the engine any more.
-// - It asks the primary's host for reports on every path it knows, several times within Config::detect_min,
-// and gives
-//   every one that arrives to host_report(); a missing one is said by saying nothing.
-// - Every ClaimActivation is answered by exactly one verdict() within bounded time (`unavailable` when in
-// doubt).
+// - It asks the primary's host for reports on every path it knows, several times within Config::detect_min, and
+//   gives every one that arrives to host_report(); a missing one is said by saying nothing.
+// - Every ClaimActivation is answered by exactly one verdict() within bounded time (`unavailable` when in doubt).
 #pragma once
 
 #include <cstdint>

@@ -8,8 +8,7 @@
 //
 //   resume ├──min_interval──┤ earliest, if output waits and the budget allows
 //          ├───── budget: pause / max_overhead since last pause ─────┤ earliest otherwise
-//          ├──────────────────── interval ───────────────────────────────────────┤ at the latest, output or
-//          not
+//          ├──────────────────── interval ─────────────────────────────────┤ at the latest, output or not
 #pragma once
 
 #include <optional>

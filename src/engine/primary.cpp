@@ -24,8 +24,7 @@ Primary::Primary(const Setup& setup, Time now)
   REMUS_ASSERT("pre", config_.heartbeat > Duration::zero(), "heartbeats have a period");
   REMUS_ASSERT("pre", config_.alone_after > config_.detect_max, "alone_after exceeds detect_max");
   switch (setup.start) {
-    case PrimaryStart::fresh:
-      break;
+    case PrimaryStart::fresh: break;
     case PrimaryStart::rescued:
       // Whatever the earlier guard had promised, its guest has run on without it: that is being alone, so it
       // must be granted and recorded as such. Under an exclusive arbiter the output stays shut until then.
@@ -120,17 +119,10 @@ void Primary::drop_link(Time now, const std::string& reason) {
 void Primary::lose_link(Time now, const std::string& reason) {
   link_ = false;
   switch (sync_) {
-    case Sync::none:
-      break;
-    case Sync::confirming:
-      forget_session();
-      break;
-    case Sync::running:
-      fail_session(now, reason);
-      break;
-    case Sync::done:
-      change(PrimaryState::interrupted, reason);
-      break;
+    case Sync::none: break;
+    case Sync::confirming: forget_session(); break;
+    case Sync::running: fail_session(now, reason); break;
+    case Sync::done: change(PrimaryState::interrupted, reason); break;
   }
 }
 

@@ -4,8 +4,8 @@
 //   capture_ready ─▶ [pacing] ─▶ Capture k ─▶ captured k ─▶ (shell encodes, sends) ─▶ ack k ─▶ Release k
 //                                   │ pipeline full: the next Capture waits                 (S1)
 //   link lost ─▶ interrupted: output held, epochs kept ─┬─ link back, session known: Resend from held+1
-//                                                       └─ alone_after: ClaimAlone ─ granted ─▶ alone, output
-//                                                       passes
+//                                                       └─ alone_after: ClaimAlone ─ granted ─▶ alone:
+//                                                          output passes
 //
 // Sans-I/O: call the event functions with the time; then carry out take_actions() in order; call tick() at
 // next_deadline() at the latest. Not thread-safe; one owner. State diagram and proof sketch: docs/engine.md.
@@ -13,8 +13,7 @@
 // What the shell must keep (the engine's proof of S1 and S2 rests on it):
 // - No epoch may become whole on the backup before synchronized() / captured() has been called for it.
 // - After a DropLink, and after link_down(), nothing of that connection reaches the engine any more.
-// - Actions of one list are carried out in order; GoAlone's record is on disk before the next
-//   one begins.
+// - Actions of one list are carried out in order; GoAlone's record is on disk before the next one begins.
 // - Every ClaimAlone is answered by exactly one verdict() within bounded time (`unavailable` when in doubt).
 #pragma once
 

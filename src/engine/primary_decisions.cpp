@@ -60,9 +60,7 @@ void Primary::verdict(Time now, Generation generation, Verdict verdict) {
   claiming_.reset();
   const bool adopting = claim_floor_ >= generation_ && claim_floor_ != 0;
   switch (verdict) {
-    case Verdict::unavailable:
-      claim_retry_at_ = now + config_.claim_retry;
-      break;
+    case Verdict::unavailable: claim_retry_at_ = now + config_.claim_retry; break;
     case Verdict::denied:
       if (adopting) {
         end(Goodbye::unprotected, "another host holds a later generation of this guest");

@@ -218,13 +218,8 @@ Result<GuardStatus> status_from_json(const json& value) {
 }
 
 json to_json(const GuardEvent& e) {
-  return {{"sequence", e.sequence},
-          {"time", e.time},
-          {"guest", e.guest},
-          {"side", to_string(e.side)},
-          {"kind", e.kind},
-          {"text", e.text},
-          {"data", e.data}};
+  return {{"sequence", e.sequence}, {"time", e.time}, {"guest", e.guest}, {"side", to_string(e.side)},
+          {"kind", e.kind},         {"text", e.text}, {"data", e.data}};
 }
 
 Result<GuardEvent> event_from_json(const json& value) {

@@ -57,9 +57,10 @@ struct GuardStatus {
   std::optional<bool> alone{};
 
   struct Epochs {
-    std::optional<std::uint64_t> captured{};   ///< primary
-    std::optional<std::uint64_t> committed{};  ///< primary: acknowledged by the backup; backup: acknowledged by it
-    std::optional<std::uint64_t> applied{};    ///< backup: in the image
+    std::optional<std::uint64_t> captured{};  ///< primary
+    std::optional<std::uint64_t>
+        committed{};  ///< primary: acknowledged by the backup; backup: acknowledged by it
+    std::optional<std::uint64_t> applied{};  ///< backup: in the image
     std::optional<std::uint64_t> age_of_last_commit_ms{};
     std::uint64_t checkpoints_total{};  ///< by this guard; primary: taken; backup: applied
     double checkpoints_per_s{};         ///< the same, over the last seconds
@@ -102,8 +103,8 @@ struct GuardStatus {
   std::optional<Sync> sync{};  ///< primary, only while synchronizing
 
   struct Link {
-    std::string state{"down"};  ///< "down", "connecting", "up", "refused"
-    std::string address{};      ///< the peer's, as far as known
+    std::string state{"down"};              ///< "down", "connecting", "up", "refused"
+    std::string address{};                  ///< the peer's, as far as known
     std::optional<std::uint64_t> rtt_us{};  ///< primary, once measured
     std::uint64_t since_ms{};               ///< how long in this state
   } link{};
@@ -113,8 +114,8 @@ struct GuardStatus {
   std::uint32_t pid{};
   std::optional<std::uint32_t> keeper_pid{};  ///< primary, if it has one
   std::optional<std::uint32_t> guest_pid{};   ///< of the guest, if it runs here and its process is known
-  nlohmann::json handle{};     ///< how to manage the guest: {"qmp": ..., "pid": ...} or {"domain": ...,
-                               ///< "domid": ...}; null if none here
+  nlohmann::json handle{};  ///< how to manage the guest: {"qmp": ..., "pid": ...} or {"domain": ...,
+                            ///< "domid": ...}; null if none here
   std::uint64_t uptime_ms{};
   std::uint64_t memory_overhead_bytes{};  ///< what protection costs on this host, the image included
 

@@ -20,7 +20,8 @@ void BackupGuard::serve(const http::Request& request, const http::Responder& res
       responder.reply({202, R"({"phase": "starting"})"});
     else
       responder.reply(
-          {200, nlohmann::json{{"port", listener_->port()}, {"generation", state_file_->record().generation}}.dump()});
+          {200, nlohmann::json{{"port", listener_->port()}, {"generation", state_file_->record().generation}}
+                    .dump()});
   } else if (is("POST", "/v1/failover")) {
     serve_failover(request, responder);
   } else if (is("POST", "/v1/adjust")) {
@@ -30,7 +31,8 @@ void BackupGuard::serve(const http::Request& request, const http::Responder& res
   } else if (is("POST", "/v1/handover")) {
     serve_handover(responder);
   } else {
-    responder.fail({Errc::not_found, fmt::format("a backup's guard has no {} {}", request.method, request.path), {}});
+    responder.fail(
+        {Errc::not_found, fmt::format("a backup's guard has no {} {}", request.method, request.path), {}});
   }
 }
 
@@ -43,8 +45,9 @@ void BackupGuard::serve_failover(const http::Request& request, const http::Respo
   if (!force.is_boolean()) return responder.fail({Errc::invalid, "'force' must be true or false", {}});
   if (const auto taken = engine_->operator_failover(engine_now(), force.get<bool>()); !taken)
     return responder.fail({Errc::refused, taken.error(),
-                           force.get<bool>() ? std::string{}
-                                             : "make sure that the primary's guest is stopped, then use --force"});
+                           force.get<bool>()
+                               ? std::string{}
+                               : "make sure that the primary's guest is stopped, then use --force"});
   if (manual_ != nullptr) manual_->approve();
   failover_waiters_.push_back(responder);
   after_event();
@@ -67,7 +70,8 @@ void BackupGuard::serve_stop(const http::Responder& responder) {
     return;
   }
   if (engine_->state() == engine::BackupState::active || engine_->state() == engine::BackupState::activating)
-    return responder.fail({Errc::refused, fmt::format("guest '{}' runs here: it is no standby any more", spec_.guest),
+    return responder.fail({Errc::refused,
+                           fmt::format("guest '{}' runs here: it is no standby any more", spec_.guest),
                            "shut the guest down, or protect it from this host"});
   if (ending_) return responder.reply({200, "{}"});
   stop_ = responder;
@@ -118,7 +122,10 @@ GuardStatus BackupGuard::status() const {
   s.epoch.checkpoints_total = applied_total_;
   s.epoch.checkpoints_per_s = applied_rate_.per_second(now);
   if (connection_) s.traffic.wire_bytes = connection_->stats().received_bytes;
-  s.link = {.state = link_state_, .address = link_address_, .rtt_us = std::nullopt, .since_ms = milliseconds(now - link_since_)};
+  s.link = {.state = link_state_,
+            .address = link_address_,
+            .rtt_us = std::nullopt,
+            .since_ms = milliseconds(now - link_since_)};
   s.arbiter = spec_.options.arbiter;
   s.pid = static_cast<std::uint32_t>(::getpid());
   s.uptime_ms = milliseconds(now - started_);

@@ -300,12 +300,7 @@ void BackupGuard::act(const DropLink& action) {
 void BackupGuard::act(const StateChanged& action) {
   reason_ = action.reason;
   if (action.to == engine::BackupState::standby) last_error_.reset();
-  events_.add(
-      "state",
-      fmt::format("{} → {}: {}", engine::to_string(action.from), engine::to_string(action.to), action.reason),
-      {{"from", engine::to_string(action.from)},
-       {"to", engine::to_string(action.to)},
-       {"reason", action.reason}});
+  events_.state(engine::to_string(action.from), engine::to_string(action.to), action.reason);
   if (action.to == engine::BackupState::ended) static_cast<void>(record({.role = HostRole::none}));
 }
 

@@ -2,8 +2,7 @@
 //
 //   Listener/Connection ──messages──▶ Replica ──whole, applied──▶┌────────┐──SendAck, Apply──▶
 //   HostWatch ──reports─────────────────────────────────────────▶│ engine │──ClaimActivation─▶ Arbiter
-//   operator ──failover─────────────────────────────────────────▶└────────┘──Activate────────▶ Replica ▶
-//   Standby
+//   operator ──failover─────────────────────────────────────────▶└────────┘──Activate─▶ Replica ─▶ Standby
 //
 // After an activation it stays, shows the way to the guest, and meets a returning old primary with the later
 // generation. Runs on the io_context's one thread; the slow parts are Replica's.

@@ -22,26 +22,30 @@ void BackupGuard::incoming(link::Incoming one) {
   if (ending_ || !engine_ || engine_->state() == engine::BackupState::ended)
     return std::move(one).refuse({Errc::closed, "this guard is ending", "try again"});
   if (hello.guest != spec_.guest)
-    return std::move(one).refuse({Errc::refused,
-                                  fmt::format("this guard keeps a standby of '{}', not of '{}'", spec_.guest, hello.guest),
-                                  "ask the daemon for the right port"});
+    return std::move(one).refuse(
+        {Errc::refused,
+         fmt::format("this guard keeps a standby of '{}', not of '{}'", spec_.guest, hello.guest),
+         "ask the daemon for the right port"});
   auto json = parse_json(hello.description_json);
   auto description = description_from_json(json);
   if (!description)
-    return std::move(one).refuse({description.error().kind, description.error().what, description.error().fix});
+    return std::move(one).refuse(
+        {description.error().kind, description.error().what, description.error().fix});
 
   const engine::BackupHello mine = engine_->hello();
   const std::string remote = one.remote_address();
   auto connection = std::move(one).welcome(
       {.hypervisor_version = description_.version, .backup = mine, .offers_hashes = true});
   if (!connection) return;
-  if (engine_->state() == engine::BackupState::active || engine_->state() == engine::BackupState::activating) {
+  if (engine_->state() == engine::BackupState::active ||
+      engine_->state() == engine::BackupState::activating) {
     // An old primary has come back. It learns that it is superseded, and stops its guest.
     leaving_ = std::move(connection);
     leaving_->start({});
     static_cast<void>(leaving_->send(link::Active{.generation = mine.generation, .epoch = mine.held}));
     leaving_->close_after_flush(std::chrono::milliseconds{500}, Error{Errc::closed, "superseded", {}});
-    events_.add("link", fmt::format("the old primary at {} was told of generation {}", remote, mine.generation));
+    events_.add("link",
+                fmt::format("the old primary at {} was told of generation {}", remote, mine.generation));
     return;
   }
   description_ = std::move(*description);
@@ -53,9 +57,10 @@ void BackupGuard::incoming(link::Incoming one) {
   connection_ = std::move(connection);
   set_link_state("up", remote);
   heard_ = engine_now();
-  connection_->start({.on_message = [this](link::Message message, std::size_t bulk) { receive(std::move(message), bulk); },
-                      .on_writable = {},
-                      .on_closed = [this](const Error& error) { lost(error); }});
+  connection_->start(
+      {.on_message = [this](link::Message message, std::size_t bulk) { receive(std::move(message), bulk); },
+       .on_writable = {},
+       .on_closed = [this](const Error& error) { lost(error); }});
   engine_->link_up(engine_now());
   after_event();
 }
@@ -131,7 +136,8 @@ Replica::Events BackupGuard::replica_events() {
   events.built = [this](const Status& done) { built(done); };
   events.prepared = [this](engine::Session session, bool hashes_follow) {
     standby_handle_ = replica_->handle();
-    events_.add("sync", hashes_follow ? "standby kept, its image is offered for what still fits" : "standby prepared");
+    events_.add("sync", hashes_follow ? "standby kept, its image is offered for what still fits"
+                                      : "standby prepared");
     send(link::SessionReady{.session = session, .hashes_follow = hashes_follow});
   };
   events.offer = [this](const link::HashOffer& offer) { send(offer); };

@@ -13,8 +13,8 @@ namespace remus::guard {
 
 /// GET /v1/status and /v1/events. False: something else was asked, and nothing is answered yet.
 template <typename StatusOf>
-[[nodiscard]] bool serve_looking(const http::Request& request, const http::Responder& responder, const EventLog& events,
-                                 StatusOf status) {
+[[nodiscard]] bool serve_looking(const http::Request& request, const http::Responder& responder,
+                                 const EventLog& events, StatusOf status) {
   if (request.method != "GET") return false;
   if (request.path == "/v1/status") {
     responder.reply({200, to_json(status()).dump()});

@@ -10,8 +10,8 @@
 namespace remus::guard {
 
 [[nodiscard]] inline engine::Time engine_now() noexcept {
-  return engine::Time{std::chrono::duration_cast<engine::Duration>(
-      std::chrono::steady_clock::now().time_since_epoch())};
+  return engine::Time{
+      std::chrono::duration_cast<engine::Duration>(std::chrono::steady_clock::now().time_since_epoch())};
 }
 
 [[nodiscard]] inline std::chrono::steady_clock::time_point to_steady(engine::Time time) noexcept {

@@ -1,11 +1,13 @@
 // The newest events of this guard, numbered, for `remus events` and the daemon; each also goes to the log.
 #pragma once
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
 #include <deque>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "guard/api.hpp"
@@ -31,6 +33,10 @@ class EventLog final {
                        .text = std::move(text),
                        .data = std::move(data)});
     if (events_.size() > kept_max) events_.pop_front();
+  }
+  void state(std::string_view from, std::string_view to, const std::string& reason) {
+    add("state", fmt::format("{} → {}: {}", from, to, reason),
+        {{"from", from}, {"to", to}, {"reason", reason}});
   }
   void error(const Error& error) { add("error", error.text(), to_json(error)); }
 

@@ -28,7 +28,7 @@ void become_guarded_child(const std::function<void()>& rescue) {
   }
   ::prctl(PR_SET_NAME, "remus-keeper");
   child_pid = child;
-  struct sigaction action{};
+  struct sigaction action {};
   action.sa_handler = forward;
   ::sigaction(SIGTERM, &action, nullptr);
   ::sigaction(SIGINT, &action, nullptr);

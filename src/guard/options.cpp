@@ -62,8 +62,7 @@ std::string_view warning_of(ArbiterKind kind) noexcept {
       return "if every path between the hosts is cut while both live, both may run the guest; give the peer "
              "a "
              "second address, or use --arbiter manual";
-    case ArbiterKind::manual:
-      return "";
+    case ArbiterKind::manual: return "";
   }
   return "";
 }

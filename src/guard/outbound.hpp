@@ -46,7 +46,8 @@ class EncodedPool final : public std::enable_shared_from_this<EncodedPool> {
     }
     free->recycle();
     return std::shared_ptr<checkpoint::EncodedEpoch>(
-        free.release(), [self = shared_from_this(), done = std::move(on_return)](checkpoint::EncodedEpoch* used) {
+        free.release(),
+        [self = shared_from_this(), done = std::move(on_return)](checkpoint::EncodedEpoch* used) {
           if (done) done();
           self->put(std::unique_ptr<checkpoint::EncodedEpoch>{used});
         });

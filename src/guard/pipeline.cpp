@@ -25,18 +25,10 @@ constexpr std::chrono::seconds backup_timeout{60};
 checkpoint::EncoderSettings settings_of(const GuestOptions& options) {
   checkpoint::EncoderSettings settings;
   switch (options.compression) {
-    case Compression::automatic:
-      settings.compression = checkpoint::Compression::automatic;
-      break;
-    case Compression::none:
-      settings.compression = checkpoint::Compression::none;
-      break;
-    case Compression::lz4:
-      settings.compression = checkpoint::Compression::lz4;
-      break;
-    case Compression::zstd:
-      settings.compression = checkpoint::Compression::zstd;
-      break;
+    case Compression::automatic: settings.compression = checkpoint::Compression::automatic; break;
+    case Compression::none: settings.compression = checkpoint::Compression::none; break;
+    case Compression::lz4: settings.compression = checkpoint::Compression::lz4; break;
+    case Compression::zstd: settings.compression = checkpoint::Compression::zstd; break;
   }
   if (options.bandwidth_bytes_per_s != 0) settings.link_bytes_per_s = options.bandwidth_bytes_per_s;
   return settings;

@@ -30,7 +30,8 @@ void PrimaryGuard::serve(const http::Request& request, const http::Responder& re
   } else if (is("POST", "/v1/unprotect")) {
     serve_unprotect(responder);
   } else {
-    responder.fail({Errc::not_found, fmt::format("a primary's guard has no {} {}", request.method, request.path), {}});
+    responder.fail(
+        {Errc::not_found, fmt::format("a primary's guard has no {} {}", request.method, request.path), {}});
   }
 }
 
@@ -45,7 +46,8 @@ void PrimaryGuard::serve_connect(const http::Request& request, const http::Respo
   if (list == body->end() || !list->is_array() || list->empty())
     return responder.fail({Errc::invalid, "'links' must be a list of \"address:port\"", {}});
   for (const auto& text : *list) {
-    if (!text.is_string()) return responder.fail({Errc::invalid, "'links' must be a list of \"address:port\"", {}});
+    if (!text.is_string())
+      return responder.fail({Errc::invalid, "'links' must be a list of \"address:port\"", {}});
     auto endpoint = parse_endpoint(text.get<std::string>());
     if (!endpoint) return responder.fail(endpoint.error());
     links.push_back(std::move(*endpoint));
@@ -69,7 +71,8 @@ void PrimaryGuard::serve_adjust(const http::Request& request, const http::Respon
 
 void PrimaryGuard::serve_verify(const http::Responder& responder) {
   if (!engine_ || engine_->state() != engine::PrimaryState::protected_)
-    return responder.fail({Errc::refused, fmt::format("guest '{}' is not protected now: {}", spec_.guest, reason_),
+    return responder.fail({Errc::refused,
+                           fmt::format("guest '{}' is not protected now: {}", spec_.guest, reason_),
                            "verify it when `remus status` says protected"});
   if (verify_)
     return responder.fail({Errc::exists, "a verification is under way already", "wait for it to end"});
@@ -110,12 +113,15 @@ void PrimaryGuard::serve_superseded(const http::Request& request, const http::Re
   const auto body = body_of(request);
   if (!body) return responder.fail(body.error());
   const auto generation = body->value("generation", nlohmann::json{});
-  if (!generation.is_number_unsigned()) return responder.fail({Errc::invalid, "'generation' must be a number", {}});
+  if (!generation.is_number_unsigned())
+    return responder.fail({Errc::invalid, "'generation' must be a number", {}});
   const auto by = generation.get<std::uint64_t>();
   if (engine_) {
     if (by <= engine_->generation())
-      return responder.fail({Errc::invalid,
-                             fmt::format("generation {} is not later than this guest's {}", by, engine_->generation()), {}});
+      return responder.fail(
+          {Errc::invalid,
+           fmt::format("generation {} is not later than this guest's {}", by, engine_->generation()),
+           {}});
     engine_->backup_is_active(engine_now(), by);
     after_event();
   } else if (guest_.domain) {
@@ -160,8 +166,8 @@ GuardStatus PrimaryGuard::status() const {
     s.traffic.wire_bytes = sender_.sent_payload_bytes() - wire_base_bytes_;
     if (const auto at = engine_->committed_at()) s.epoch.age_of_last_commit_ms = milliseconds(now - *at);
     s.output = [stats = guest_.output->stats()] {
-      return GuardStatus::Output{stats.held_packets, stats.held_bytes, stats.released_packets, stats.released_bytes,
-                                 stats.dropped_packets};
+      return GuardStatus::Output{stats.held_packets, stats.held_bytes, stats.released_packets,
+                                 stats.released_bytes, stats.dropped_packets};
     }();
   }
   s.epoch.checkpoints_total = checkpoints_;
@@ -179,7 +185,8 @@ GuardStatus PrimaryGuard::status() const {
     GuardStatus::Sync sync{.done_bytes = sync_->done_bytes, .total_bytes = sync_->total_bytes};
     const double elapsed = std::chrono::duration<double>(now - sync_began_).count();
     if (sync.done_bytes > 0 && sync.total_bytes >= sync.done_bytes)
-      sync.eta_s = elapsed * static_cast<double>(sync.total_bytes - sync.done_bytes) / static_cast<double>(sync.done_bytes);
+      sync.eta_s = elapsed * static_cast<double>(sync.total_bytes - sync.done_bytes) /
+                   static_cast<double>(sync.done_bytes);
     s.sync = sync;
   }
   s.link = {.state = link_state_,
@@ -187,7 +194,8 @@ GuardStatus PrimaryGuard::status() const {
             .rtt_us = std::nullopt,
             .since_ms = milliseconds(now - link_since_)};
   if (rtt_ != engine::Duration{})
-    s.link.rtt_us = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(rtt_).count());
+    s.link.rtt_us =
+        static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(rtt_).count());
   s.arbiter = spec_.options.arbiter;
   s.pid = static_cast<std::uint32_t>(::getpid());
   if (keeper_ > 0) s.keeper_pid = static_cast<std::uint32_t>(keeper_);

@@ -45,12 +45,9 @@ std::uint64_t random_seed() {
 
 link::GoodbyeReason wire_reason(engine::Goodbye goodbye) {
   switch (goodbye) {
-    case engine::Goodbye::unprotected:
-      return link::GoodbyeReason::unprotected;
-    case engine::Goodbye::guest_stopped:
-      return link::GoodbyeReason::guest_gone;
-    case engine::Goodbye::guest_crashed:
-      return link::GoodbyeReason::guest_crashed;
+    case engine::Goodbye::unprotected: return link::GoodbyeReason::unprotected;
+    case engine::Goodbye::guest_stopped: return link::GoodbyeReason::guest_gone;
+    case engine::Goodbye::guest_crashed: return link::GoodbyeReason::guest_crashed;
   }
   return link::GoodbyeReason::unprotected;
 }
@@ -442,12 +439,7 @@ void PrimaryGuard::act(const StateChanged& action) {
     last_error_.reset();
     sync_.reset();
   }
-  events_.add(
-      "state",
-      fmt::format("{} → {}: {}", engine::to_string(action.from), engine::to_string(action.to), action.reason),
-      {{"from", engine::to_string(action.from)},
-       {"to", engine::to_string(action.to)},
-       {"reason", action.reason}});
+  events_.state(engine::to_string(action.from), engine::to_string(action.to), action.reason);
 }
 
 }  // namespace remus::guard

@@ -25,14 +25,13 @@ void PrimaryGuard::connect() {
                                    .session = engine_->session(),
                                    .description_json = to_json(guest_.domain->description()).dump()};
               },
-          .on_connected =
-              [this](std::unique_ptr<link::Connection> connection, const link::Welcome& welcome) {
-                connected(std::move(connection), welcome);
-              },
+          .on_connected = [this](std::unique_ptr<link::Connection> connection,
+                                 const link::Welcome& welcome) { connected(std::move(connection), welcome); },
           .on_failed =
               [this](const Error& error, std::chrono::milliseconds /*next*/) {
                 if (link_state_ != "refused" && link_state_ != "down") spdlog::warn("link: {}", error.text());
-                set_link_state(error.kind == Errc::unreachable || error.kind == Errc::timeout ? "down" : "refused");
+                set_link_state(error.kind == Errc::unreachable || error.kind == Errc::timeout ? "down"
+                                                                                              : "refused");
                 last_error_ = error;
               }});
   set_link_state("connecting");
@@ -121,7 +120,8 @@ Pipeline::Events PrimaryGuard::pipeline_events() {
     // Output has been held since that pause.
     static_cast<void>(record({.generation = engine_->generation(), .role = HostRole::primary}));
     engine_->synchronized(engine_now(), session,
-                          {.pages = report.pages, .bytes = report.device_bytes,
+                          {.pages = report.pages,
+                           .bytes = report.device_bytes,
                            .pause = std::chrono::microseconds{report.pause_us}});
     after_event();
   };
@@ -132,13 +132,16 @@ Pipeline::Events PrimaryGuard::pipeline_events() {
     engine_->sync_failed(engine_now(), session, error.what);
     after_event();
   };
-  events.captured = [this](engine::Session session, engine::Epoch epoch, const hypervisor::CaptureReport& report) {
+  events.captured = [this](engine::Session session, engine::Epoch epoch,
+                           const hypervisor::CaptureReport& report) {
     record_capture(report);
     if (verify_ && verify_->epoch == 0) verify_->epoch = epoch;
-    const std::uint64_t bytes = (report.pages + report.zero_pages) * checkpoint::page_bytes + report.device_bytes;
+    const std::uint64_t bytes =
+        (report.pages + report.zero_pages) * checkpoint::page_bytes + report.device_bytes;
     raw_bytes_ += bytes;
     engine_->captured(engine_now(), session, epoch,
-                      {.pages = report.pages + report.zero_pages, .bytes = bytes,
+                      {.pages = report.pages + report.zero_pages,
+                       .bytes = bytes,
                        .pause = std::chrono::microseconds{report.pause_us}});
     after_event();
   };
@@ -179,7 +182,8 @@ void PrimaryGuard::record_capture(const hypervisor::CaptureReport& report) {
   checkpoint_rate_.sum(now, static_cast<double>(checkpoints_));
   paused_rate_.sum(now, static_cast<double>(paused_us_));
   if (auto told = long_pauses_.note(now, report))
-    events_.add("pause", std::move(*told), {{"pause_us", report.pause_us}, {"pages", report.pages + report.zero_pages}});
+    events_.add("pause", std::move(*told),
+                {{"pause_us", report.pause_us}, {"pages", report.pages + report.zero_pages}});
 }
 
 }  // namespace remus::guard

@@ -26,7 +26,8 @@ class Quantiles final {
   /// `q` in 0..1; 0 when there is no sample.
   [[nodiscard]] std::uint64_t at(double q) const {
     if (count_ == 0) return 0;
-    std::vector<std::uint64_t> sorted(samples_.begin(), samples_.begin() + static_cast<std::ptrdiff_t>(count_));
+    std::vector<std::uint64_t> sorted(samples_.begin(),
+                                      samples_.begin() + static_cast<std::ptrdiff_t>(count_));
     const auto rank = std::min(count_ - 1, static_cast<std::size_t>(q * static_cast<double>(count_)));
     std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(rank), sorted.end());
     return sorted[rank];

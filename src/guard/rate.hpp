@@ -15,7 +15,8 @@ class Rate final {
   static constexpr engine::Duration window = std::chrono::seconds{5};
 
   void sum(engine::Time now, double value) {
-    if (points_.empty() || now - points_.back().first >= std::chrono::milliseconds{100}) points_.emplace_back(now, value);
+    if (points_.empty() || now - points_.back().first >= std::chrono::milliseconds{100})
+      points_.emplace_back(now, value);
     last_ = value;
     while (points_.size() > 2 && now - points_[1].first >= window) points_.pop_front();
   }

@@ -27,7 +27,9 @@ Replica::~Replica() {
   apply_.reset();
 }
 
-void Replica::post(std::function<void()> event) { boost::asio::post(io_, std::move(event)); }
+void Replica::post(std::function<void()> event) {
+  boost::asio::post(io_, std::move(event));
+}
 
 void Replica::malformed(Session session, std::string what) {
   post([this, session, error = Error{Errc::corrupt, std::move(what), {}}] {
@@ -70,7 +72,8 @@ void Replica::build(hypervisor::GuestDescription guest) {
   });
 }
 
-void Replica::prepare(Session session, hypervisor::GuestDescription guest, checkpoint::Layout layout, bool wants_hashes) {
+void Replica::prepare(Session session, hypervisor::GuestDescription guest, checkpoint::Layout layout,
+                      bool wants_hashes) {
   apply_->post([this, session, guest = std::move(guest), layout = std::move(layout), wants_hashes] {
     if (!current(session)) return;
     REMUS_FAULT_POINT("standby.prepare");
@@ -113,11 +116,12 @@ void Replica::offer_hashes(Session session) {
   for (checkpoint::PageIndex first = 0; first < table.pages();) {
     std::vector<std::byte> range;
     const auto next = checkpoint::encode_hash_range(table, first, range);
-    link::HashOffer offer{.session = session,
-                          .first_page = first,
-                          .page_count = next - first,
-                          .last = next == table.pages(),
-                          .hashes = link::Payload::own(std::move(range)).from(checkpoint::hash_range_header_bytes)};
+    link::HashOffer offer{
+        .session = session,
+        .first_page = first,
+        .page_count = next - first,
+        .last = next == table.pages(),
+        .hashes = link::Payload::own(std::move(range)).from(checkpoint::hash_range_header_bytes)};
     post([this, session, offer = std::move(offer)] {
       if (current(session)) events_.offer(offer);
     });
@@ -133,7 +137,8 @@ void Replica::receive(link::SyncPages message, std::size_t bulk_bytes) {
   apply_->post([this, session, bulk_bytes, message = std::move(message)] {
     if (current(session) && !sync_failed_) {
       REMUS_FAULT_POINT("sync.apply");
-      Result<checkpoint::BatchSummary> done = fail(Errc::corrupt, "pages came before the standby was prepared");
+      Result<checkpoint::BatchSummary> done =
+          fail(Errc::corrupt, "pages came before the standby was prepared");
       if (image_) done = apply_decoder_->apply(message.data.bytes(), *image_);
       if (!done) {
         sync_failed_ = true;
@@ -155,7 +160,8 @@ void Replica::receive(const link::EpochBegin& message, std::size_t bulk_bytes) {
 void Replica::receive(link::EpochPages message, std::size_t bulk_bytes) {
   if (!assembling_ || assembling_->epoch != message.epoch || message.batch != assembling_->batches.size()) {
     credit(bulk_bytes);
-    return malformed(session_, fmt::format("pages of epoch {}, batch {}, are out of place", message.epoch, message.batch));
+    return malformed(
+        session_, fmt::format("pages of epoch {}, batch {}, are out of place", message.epoch, message.batch));
   }
   REMUS_FAULT_POINT("recv.epoch_pages");
   assembling_->bulk_bytes += bulk_bytes;
@@ -185,7 +191,8 @@ void Replica::receive(const link::EpochEnd& message, std::size_t bulk_bytes) {
   if (!held || held->epoch != message.epoch || held->batches.size() != message.batches ||
       batch_bytes != message.batch_bytes || held->device_packed.size() != message.device_bytes) {
     if (held) held_bytes_ -= held->bulk_bytes;
-    return malformed(message.session, fmt::format("epoch {} does not add up to what its end says", message.epoch));
+    return malformed(message.session,
+                     fmt::format("epoch {} does not add up to what its end says", message.epoch));
   }
   for (std::size_t i = 0; i < 8; ++i) {
     held->image_hash.low |= std::to_integer<std::uint64_t>(message.image_hash[i]) << (8 * i);
@@ -218,9 +225,7 @@ void Replica::check_end(Session session, std::shared_ptr<HeldEpoch> held) {
     }
     if (held->fault) return malformed(session, fmt::format("epoch {}: {}", held->epoch, held->fault->what));
     held->device_packed = {};
-    const auto tell = [this, session, held] {
-      post([this, session, held] { became_whole(session, held); });
-    };
+    const auto tell = [this, session, held] { post([this, session, held] { became_whole(session, held); }); };
     if (held->epoch != 0) return tell();
     // Epoch 0 is whole when every page of the synchronization is in the image, and the image is right.
     apply_->post([this, session, held, tell] {
@@ -286,8 +291,9 @@ void Replica::apply_now(Session session, const std::shared_ptr<HeldEpoch>& held)
     }
     if (image_->hash() != held->image_hash) {
       post([this, session, epoch = held->epoch] {
-        events_.apply_failed(session, Error{Errc::corrupt,
-                                            fmt::format("after epoch {} the image is not the primary's", epoch), {}});
+        events_.apply_failed(
+            session,
+            Error{Errc::corrupt, fmt::format("after epoch {} the image is not the primary's", epoch), {}});
       });
       return;
     }
@@ -321,7 +327,8 @@ void Replica::discard() {
   begin(0);
   apply_->post([this] {
     image_.reset();
-    if (const Status gone = standby_->discard(); !gone) spdlog::error("discarding the standby: {}", gone.error().text());
+    if (const Status gone = standby_->discard(); !gone)
+      spdlog::error("discarding the standby: {}", gone.error().text());
     post([this] { events_.discarded(); });
   });
 }
@@ -331,9 +338,7 @@ void Replica::check_health() {
   apply_->post([this] {
     if (!image_ || standby_->healthy()) return;
     image_.reset();
-    post([this] {
-      events_.standby_lost(Error{Errc::closed, "the standby's process is gone", {}});
-    });
+    post([this] { events_.standby_lost(Error{Errc::closed, "the standby's process is gone", {}}); });
   });
 }
 
@@ -343,7 +348,8 @@ void Replica::receive(const link::VerifyBegin& message, std::size_t bulk_bytes) 
   credit(bulk_bytes);
   if (!current(message.session)) return;
   // The apply thread works in order, so asked for is as good as applied.
-  verification_ = Verification{.begin = message, .parts = {}, .applied = apply_asked_ && *apply_asked_ >= message.epoch};
+  verification_ =
+      Verification{.begin = message, .parts = {}, .applied = apply_asked_ && *apply_asked_ >= message.epoch};
 }
 
 void Replica::receive(link::VerifyHashes message, std::size_t bulk_bytes) {

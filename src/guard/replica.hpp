@@ -62,7 +62,8 @@ class Replica final {
   /// Takes what the standby needs of this host before any session: `built` tells.
   void build(hypervisor::GuestDescription guest);
   /// Builds the standby, or keeps the one there is if it fits, and offers what its image holds.
-  void prepare(engine::Session session, hypervisor::GuestDescription guest, checkpoint::Layout layout, bool wants_hashes);
+  void prepare(engine::Session session, hypervisor::GuestDescription guest, checkpoint::Layout layout,
+               bool wants_hashes);
 
   // What came over the link, with the bytes it counts against the window.
   void receive(link::SyncPages message, std::size_t bulk_bytes);
@@ -91,8 +92,8 @@ class Replica final {
     engine::Epoch epoch{};
     std::vector<link::Payload> batches{};
     std::vector<std::byte> device_packed{};
-    std::vector<std::byte> device_state{};      ///< check thread fills it
-    std::optional<Error> fault{};               ///< check thread
+    std::vector<std::byte> device_state{};  ///< check thread fills it
+    std::optional<Error> fault{};           ///< check thread
     checkpoint::Hash128 image_hash{};
     std::size_t bulk_bytes{};
   };
@@ -113,7 +114,8 @@ class Replica final {
   void apply_now(engine::Session session, const std::shared_ptr<HeldEpoch>& held);
   void compare_if_ready();
   [[nodiscard]] bool current(engine::Session session) const noexcept { return session_.load() == session; }
-  [[nodiscard]] Status prepare_now(const hypervisor::GuestDescription& guest, const checkpoint::Layout& layout);
+  [[nodiscard]] Status prepare_now(const hypervisor::GuestDescription& guest,
+                                   const checkpoint::Layout& layout);
   void offer_hashes(engine::Session session);
 
   boost::asio::io_context& io_;

@@ -14,7 +14,8 @@ std::size_t device_parts(const checkpoint::EncodedEpoch& data) {
   return (data.device_state().size() + device_chunk_bytes - 1) / device_chunk_bytes;
 }
 
-link::Payload part_of(const std::shared_ptr<const checkpoint::EncodedEpoch>& data, std::span<const std::byte> bytes) {
+link::Payload part_of(const std::shared_ptr<const checkpoint::EncodedEpoch>& data,
+                      std::span<const std::byte> bytes) {
   return link::Payload{data, bytes};
 }
 
@@ -34,14 +35,16 @@ void Sender::push(Outbound item) {
 void Sender::resend(engine::Epoch after) {
   std::erase_if(items_, [](const Outbound& item) { return item.kind != Outbound::Kind::epoch; });
   next_ = static_cast<std::size_t>(
-      std::ranges::find_if(items_, [&](const Outbound& item) { return item.epoch > after; }) - items_.begin());
+      std::ranges::find_if(items_, [&](const Outbound& item) { return item.epoch > after; }) -
+      items_.begin());
   part_ = 0;
   pump();
 }
 
 void Sender::forget(engine::Epoch upto) {
   // An epoch can be acknowledged only after all of it was sent, so what is forgotten lies before next_.
-  while (!items_.empty() && next_ > 0 && items_.front().kind == Outbound::Kind::epoch && items_.front().epoch <= upto) {
+  while (!items_.empty() && next_ > 0 && items_.front().kind == Outbound::Kind::epoch &&
+         items_.front().epoch <= upto) {
     items_.pop_front();
     --next_;
   }
@@ -105,7 +108,8 @@ bool Sender::send_part(const Outbound& item) {
   }
   if (const std::size_t i = part_ - 1; i < batches) {
     REMUS_FAULT_POINT("send.epoch_pages");
-    return send(link::EpochPages{item.epoch, static_cast<std::uint32_t>(i), part_of(item.data, data.batch(i))});
+    return send(
+        link::EpochPages{item.epoch, static_cast<std::uint32_t>(i), part_of(item.data, data.batch(i))});
   }
   if (const std::size_t i = part_ - 1 - batches; i < devices) {
     const std::size_t offset = i * device_chunk_bytes;

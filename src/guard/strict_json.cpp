@@ -12,23 +12,15 @@ namespace {
 
 std::string_view type_words(const nlohmann::json& value) {
   switch (value.type()) {
-    case nlohmann::json::value_t::null:
-      return "nothing";
-    case nlohmann::json::value_t::object:
-      return "a table";
-    case nlohmann::json::value_t::array:
-      return "a list";
-    case nlohmann::json::value_t::string:
-      return "a text";
-    case nlohmann::json::value_t::boolean:
-      return "true or false";
+    case nlohmann::json::value_t::null: return "nothing";
+    case nlohmann::json::value_t::object: return "a table";
+    case nlohmann::json::value_t::array: return "a list";
+    case nlohmann::json::value_t::string: return "a text";
+    case nlohmann::json::value_t::boolean: return "true or false";
     case nlohmann::json::value_t::number_integer:
-    case nlohmann::json::value_t::number_unsigned:
-      return "a whole number";
-    case nlohmann::json::value_t::number_float:
-      return "a number";
-    default:
-      return "something else";
+    case nlohmann::json::value_t::number_unsigned: return "a whole number";
+    case nlohmann::json::value_t::number_float: return "a number";
+    default: return "something else";
   }
 }
 

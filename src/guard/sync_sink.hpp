@@ -5,8 +5,8 @@
 // meanwhile). From the pause that makes epoch 0 on nothing waits any more: what is left is small, and the
 // guest stands still.
 //
-//   recv ─▶ │ used, sent, given back to the kernel │ segment │ segment │ being filled ─▶      one
-//   reservation, never wraps
+//   one reservation, never wraps:
+//   recv ─▶ │ used, sent, given back to the kernel │ segment │ segment │ being filled ─▶
 //
 // The capture thread fills it; the encoder calls done() and release() from its own thread.
 #pragma once

@@ -63,7 +63,7 @@ struct AsyncClient::Impl final : std::enable_shared_from_this<AsyncClient::Impl>
     beast::flat_buffer buffer{answer_bytes_max + header_bytes_max};
     bhttp::request<bhttp::string_body> request{};
     std::optional<bhttp::response_parser<bhttp::string_body>> parser{};
-    bool used{false};  ///< it has served a request before
+    bool used{false};                                ///< it has served a request before
     std::shared_ptr<asio::ssl::context> identity{};  ///< as whom we speak on it; null on a unix socket
   };
   using LinePtr = std::shared_ptr<Line>;
@@ -206,10 +206,11 @@ struct AsyncClient::Impl final : std::enable_shared_from_this<AsyncClient::Impl>
     job->done = true;
     auto callback = std::exchange(job->callback, {}).lock();  // before the wait that owns it ends
     job->timer.cancel();
-    asio::post(io, [weak = weak_from_this(), callback = std::move(callback), result = std::move(result)]() mutable {
-      const auto self = weak.lock();
-      if (self && !self->abandoned && callback) (*callback)(std::move(result));
-    });
+    asio::post(
+        io, [weak = weak_from_this(), callback = std::move(callback), result = std::move(result)]() mutable {
+          const auto self = weak.lock();
+          if (self && !self->abandoned && callback) (*callback)(std::move(result));
+        });
   }
 
   void abandon() {

@@ -22,30 +22,20 @@ Errc kind_of_status(unsigned status) noexcept {
     case 413:
     case 414:
     case 415:
-    case 431:
-      return Errc::invalid;
+    case 431: return Errc::invalid;
     case 401:
-    case 403:
-      return Errc::denied;
-    case 404:
-      return Errc::not_found;
+    case 403: return Errc::denied;
+    case 404: return Errc::not_found;
     case 408:
-    case 504:
-      return Errc::timeout;
-    case 409:
-      return Errc::exists;
-    case 422:
-      return Errc::refused;
-    case 501:
-      return Errc::unsupported;
-    case 502:
-      return Errc::unreachable;
+    case 504: return Errc::timeout;
+    case 409: return Errc::exists;
+    case 422: return Errc::refused;
+    case 501: return Errc::unsupported;
+    case 502: return Errc::unreachable;
     case 429:
     case 503:
-    case 507:
-      return Errc::exhausted;
-    default:
-      return Errc::internal;
+    case 507: return Errc::exhausted;
+    default: return Errc::internal;
   }
 }
 
@@ -82,34 +72,20 @@ Errc kind_of_status(unsigned status) noexcept {
 
 unsigned status_of(Errc kind) noexcept {
   switch (kind) {
-    case Errc::invalid:
-      return 400;
-    case Errc::not_found:
-      return 404;
-    case Errc::exists:
-      return 409;
-    case Errc::refused:
-      return 422;
-    case Errc::unsupported:
-      return 501;
-    case Errc::incompatible:
-      return 409;
-    case Errc::unreachable:
-      return 502;
-    case Errc::denied:
-      return 403;
-    case Errc::exhausted:
-      return 503;
-    case Errc::corrupt:
-      return 502;
-    case Errc::io:
-      return 500;
-    case Errc::timeout:
-      return 504;
-    case Errc::closed:
-      return 502;
-    case Errc::internal:
-      return 500;
+    case Errc::invalid: return 400;
+    case Errc::not_found: return 404;
+    case Errc::exists: return 409;
+    case Errc::refused: return 422;
+    case Errc::unsupported: return 501;
+    case Errc::incompatible: return 409;
+    case Errc::unreachable: return 502;
+    case Errc::denied: return 403;
+    case Errc::exhausted: return 503;
+    case Errc::corrupt: return 502;
+    case Errc::io: return 500;
+    case Errc::timeout: return 504;
+    case Errc::closed: return 502;
+    case Errc::internal: return 500;
   }
   return 500;
 }

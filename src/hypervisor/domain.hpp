@@ -17,11 +17,11 @@ namespace remus::hypervisor {
 
 /// What one capture cost and found. Times in microseconds, as seen by our clock (CLOCK_MONOTONIC).
 struct CaptureReport {
-  std::uint64_t pause_us{};         ///< guest stopped → told to resume
-  std::uint64_t stop_us{};          ///< asked to stop → stopped
-  std::uint64_t copy_us{};          ///< pages into the sink
-  std::uint64_t device_us{};        ///< device state into the sink
-  std::uint64_t pages{};            ///< pages with content
+  std::uint64_t pause_us{};   ///< guest stopped → told to resume
+  std::uint64_t stop_us{};    ///< asked to stop → stopped
+  std::uint64_t copy_us{};    ///< pages into the sink
+  std::uint64_t device_us{};  ///< device state into the sink
+  std::uint64_t pages{};      ///< pages with content
   std::uint64_t zero_pages{};
   std::uint64_t device_bytes{};
 };
@@ -35,8 +35,8 @@ struct SyncProgress {
 /// The guest as the other side needs to know it to build a standby. `details` belongs to the hypervisor's room
 /// (for QEMU: version, machine, derived command line, what files must exist) and is opaque elsewhere.
 struct GuestDescription {
-  std::string hypervisor{};         ///< "qemu", "xen"
-  std::string version{};            ///< of the hypervisor, e.g. "7.2.22"
+  std::string hypervisor{};  ///< "qemu", "xen"
+  std::string version{};     ///< of the hypervisor, e.g. "7.2.22"
   std::uint64_t memory_bytes{};
   nlohmann::json details{};
 };

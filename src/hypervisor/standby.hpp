@@ -22,7 +22,7 @@ struct StandbyMemory {
 };
 
 struct ActivationReport {
-  std::uint64_t total_us{};         ///< activate() called → guest running
+  std::uint64_t total_us{};  ///< activate() called → guest running
 };
 
 class Standby {
@@ -30,7 +30,7 @@ class Standby {
   Standby() = default;
   Standby(const Standby&) = delete;
   Standby& operator=(const Standby&) = delete;
-  virtual ~Standby() = default;     ///< discards what was not activated, leaves what was
+  virtual ~Standby() = default;  ///< discards what was not activated, leaves what was
 
   /// Creates the waiting guest and all that this host must have for it: program, devices, network, memory.
   /// What is missing is thereby known before anything is done to the primary's guest. Errors: exhausted

@@ -1,8 +1,8 @@
 // The cluster's own certificate authority: the library behind `remus cert init|issue|show`.
 //
-//   remus cert init  CA/                  ca.crt, ca.key (0600)     once per cluster, kept off the hosts if
-//   possible remus cert issue CA/ host-b OUT/      ca.crt, host.crt, host.key (0600)     copied to
-//   host-b:/etc/remus/pki
+//   remus cert init  CA/               ca.crt, ca.key (0600)               once per cluster, kept off the hosts
+//                                                                          if possible
+//   remus cert issue CA/ host-b OUT/   ca.crt, host.crt, host.key (0600)   copied to host-b:/etc/remus/pki
 //
 // A certificate signed by this CA *is* the enrolment: a peer without one gets nothing. Taking one back is a
 // line in the `revoked` file (link/tls.hpp).

@@ -58,8 +58,7 @@ void Connection::Impl::start(Handlers handlers) {
   asio::post(stream_->get_executor(), [self = shared_from_this()] { self->deliver_input(); });
 }
 
-// ── reading
-// ────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── reading ─────────────────────────────────────────────────────
 
 void Connection::Impl::read() {
   if (reading_ || finished_) return;
@@ -175,8 +174,7 @@ void Connection::Impl::protocol_error(const Error& error) {
   close_after_flush(refusal_timeout, error.in(fmt::format("from {}", remote_)));
 }
 
-// ── writing
-// ────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── writing ─────────────────────────────────────────────────────
 
 Status Connection::Impl::send(const Message& message) {
   if (finished_ || flushing_)
@@ -325,8 +323,7 @@ void Connection::Impl::set_bandwidth(std::uint64_t bytes_per_s) {
   pump();
 }
 
-// ── ending
-// ─────────────────────────────────────────────────────────────────────────────────────────────────────
+// ── ending ──────────────────────────────────────────────────────
 
 void Connection::Impl::close(Error reason) {
   finish(std::move(reason));
@@ -392,8 +389,7 @@ ConnectionStats Connection::Impl::stats() const noexcept {
   return out;
 }
 
-// ── the face
-// ───────────────────────────────────────────────────────────────────────────────────────────────────
+// ── the face ────────────────────────────────────────────────────
 
 Connection::Connection(std::shared_ptr<Impl> impl) noexcept : impl_{std::move(impl)} {}
 Connection::~Connection() {

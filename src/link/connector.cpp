@@ -58,16 +58,11 @@ namespace {
 /// Which of several addresses' errors tells most: an answer, even a no, tells more than none.
 int telling(Errc kind) {
   switch (kind) {
-    case Errc::unreachable:
-      return 0;
-    case Errc::timeout:
-      return 1;
-    case Errc::closed:
-      return 2;
-    case Errc::corrupt:
-      return 3;
-    default:
-      return 4;
+    case Errc::unreachable: return 0;
+    case Errc::timeout: return 1;
+    case Errc::closed: return 2;
+    case Errc::corrupt: return 3;
+    default: return 4;
   }
 }
 
@@ -97,7 +92,8 @@ struct Connector::Impl final : std::enable_shared_from_this<Connector::Impl> {
   std::size_t next_address{0};
   std::chrono::milliseconds backoff{0};
   std::optional<std::chrono::steady_clock::time_point> connected_at{};
-  std::uint32_t connected_in_a_row{0};  ///< connections that lasted less than backoff_max, the first not counted
+  std::uint32_t connected_in_a_row{
+      0};  ///< connections that lasted less than backoff_max, the first not counted
   std::optional<Error> round_error{};
   std::shared_ptr<Dial> dial{};
   std::shared_ptr<Connection::Impl> connection{};
@@ -185,7 +181,8 @@ struct Connector::Impl final : std::enable_shared_from_this<Connector::Impl> {
     const auto pause = wait();
     const auto kept = handlers;
     if (kept->on_failed)
-      kept->on_failed(round_error.value_or(Error{Errc::invalid, "there is no address to connect to", ""}), pause);
+      kept->on_failed(round_error.value_or(Error{Errc::invalid, "there is no address to connect to", ""}),
+                      pause);
   }
 
   void say_hello(Dialed dialed) {

@@ -2,8 +2,7 @@
 // told to stop.
 //
 //   address 1 ─ TCP ─ TLS ─ Hello/Welcome ──▶ on_connected(connection, welcome)
-//   address 2 ─ ...          any failure ───▶ next address; after the last: on_failed(error), wait, start
-//   over
+//   address 2 ─ ...          any failure ───▶ next address; after the last: on_failed(error), wait, again
 //
 // The wait doubles from backoff_min to backoff_max, with ±25 % jitter so that a host's guests don't come all
 // at once.

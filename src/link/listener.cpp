@@ -189,8 +189,8 @@ struct Listener::Impl final : std::enable_shared_from_this<Listener::Impl> {
       reject(peer, explain_tls(error, peer->check.get(), peer->remote));
       return;
     }
-    peer->connection = std::make_shared<Connection::Impl>(std::move(peer->stream), *certificate,
-                                                          peer->remote, options.connection);
+    peer->connection = std::make_shared<Connection::Impl>(std::move(peer->stream), *certificate, peer->remote,
+                                                          options.connection);
     peer->connection->set_payload_bytes_max(hello_bytes_max);
     const std::weak_ptr<Impl> weak = shared_from_this();
     peer->connection->start({[weak, peer](Message message, std::size_t) {

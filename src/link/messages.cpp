@@ -132,64 +132,38 @@ Result<std::optional<Message>> decode_any(const Frame& frame, std::index_sequenc
 
 std::string_view to_string(MessageType type) noexcept {
   switch (type) {
-    case MessageType::hello:
-      return "hello";
-    case MessageType::welcome:
-      return "welcome";
-    case MessageType::refuse:
-      return "refuse";
-    case MessageType::goodbye:
-      return "goodbye";
-    case MessageType::active:
-      return "active";
-    case MessageType::heartbeat:
-      return "heartbeat";
-    case MessageType::ack:
-      return "ack";
-    case MessageType::window_update:
-      return "window-update";
-    case MessageType::session_begin:
-      return "session-begin";
-    case MessageType::session_ready:
-      return "session-ready";
-    case MessageType::hash_offer:
-      return "hash-offer";
-    case MessageType::sync_pages:
-      return "sync-pages";
-    case MessageType::epoch_begin:
-      return "epoch-begin";
-    case MessageType::epoch_pages:
-      return "epoch-pages";
-    case MessageType::epoch_device:
-      return "epoch-device";
-    case MessageType::epoch_end:
-      return "epoch-end";
-    case MessageType::verify_begin:
-      return "verify-begin";
-    case MessageType::verify_hashes:
-      return "verify-hashes";
-    case MessageType::verify_result:
-      return "verify-result";
+    case MessageType::hello: return "hello";
+    case MessageType::welcome: return "welcome";
+    case MessageType::refuse: return "refuse";
+    case MessageType::goodbye: return "goodbye";
+    case MessageType::active: return "active";
+    case MessageType::heartbeat: return "heartbeat";
+    case MessageType::ack: return "ack";
+    case MessageType::window_update: return "window-update";
+    case MessageType::session_begin: return "session-begin";
+    case MessageType::session_ready: return "session-ready";
+    case MessageType::hash_offer: return "hash-offer";
+    case MessageType::sync_pages: return "sync-pages";
+    case MessageType::epoch_begin: return "epoch-begin";
+    case MessageType::epoch_pages: return "epoch-pages";
+    case MessageType::epoch_device: return "epoch-device";
+    case MessageType::epoch_end: return "epoch-end";
+    case MessageType::verify_begin: return "verify-begin";
+    case MessageType::verify_hashes: return "verify-hashes";
+    case MessageType::verify_result: return "verify-result";
   }
   return "unknown";
 }
 
 std::string_view to_string(GoodbyeReason reason) noexcept {
   switch (reason) {
-    case GoodbyeReason::unprotected:
-      return "unprotected";
-    case GoodbyeReason::guest_gone:
-      return "guest-gone";
-    case GoodbyeReason::switchover:
-      return "switchover";
-    case GoodbyeReason::alone:
-      return "alone";
-    case GoodbyeReason::fenced:
-      return "fenced";
-    case GoodbyeReason::shutting_down:
-      return "shutting-down";
-    case GoodbyeReason::guest_crashed:
-      return "guest-crashed";
+    case GoodbyeReason::unprotected: return "unprotected";
+    case GoodbyeReason::guest_gone: return "guest-gone";
+    case GoodbyeReason::switchover: return "switchover";
+    case GoodbyeReason::alone: return "alone";
+    case GoodbyeReason::fenced: return "fenced";
+    case GoodbyeReason::shutting_down: return "shutting-down";
+    case GoodbyeReason::guest_crashed: return "guest-crashed";
   }
   return "unknown";
 }

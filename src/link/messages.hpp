@@ -4,10 +4,9 @@
 //   Hello                          ───────────▶
 //                                  ◀───────────  Welcome | Refuse
 //   SessionBegin                   ───────────▶
-//                                  ◀───────────  SessionReady, HashOffer*          (what its image holds
-//                                  already)
+//                                  ◀───────────  SessionReady, HashOffer*   (what its image holds already)
 //   SyncPages*                     ───────────▶
-//   EpochBegin EpochPages* EpochDevice* EpochEnd ▶                                  epoch 0, 1, 2, ...
+//   EpochBegin EpochPages* EpochDevice* EpochEnd ▶                           epoch 0, 1, 2, ...
 //                                  ◀───────────  Ack
 //   Heartbeat                      ◀──────────▶  Heartbeat
 //
@@ -35,12 +34,12 @@ namespace remus::link {
 inline constexpr std::uint16_t protocol_version_min = 1;  ///< oldest this build speaks
 inline constexpr std::uint16_t protocol_version_max = 1;  ///< newest this build speaks
 
-inline constexpr std::size_t name_bytes_max = 255;                ///< guest, host, block, version strings
-inline constexpr std::size_t text_bytes_max = 4096;               ///< sentences
+inline constexpr std::size_t name_bytes_max = 255;   ///< guest, host, block, version strings
+inline constexpr std::size_t text_bytes_max = 4096;  ///< sentences
 inline constexpr std::size_t description_bytes_max = std::size_t{256} * 1024;  ///< GuestDescription as JSON
 inline constexpr std::size_t layout_blocks_max = checkpoint::layout_blocks_max;
 inline constexpr std::size_t batch_bytes_max = std::size_t{512} * 1024;  ///< opaque data of one frame
-inline constexpr std::size_t differing_pages_max = 4096;    ///< listed in a VerifyResult
+inline constexpr std::size_t differing_pages_max = 4096;                 ///< listed in a VerifyResult
 inline constexpr std::size_t receive_window_bytes_min = 2 * (frame_payload_bytes_max + frame_header_bytes);
 inline constexpr std::size_t receive_window_bytes_max = std::size_t{1} << 30;
 

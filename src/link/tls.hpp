@@ -3,8 +3,8 @@
 //   /etc/remus/pki/   ca.crt     the cluster's CA: signed by it = enrolled
 //                     host.crt   this host's certificate, with its host name among the DNS names
 //                     host.key   0600
-//                     revoked    optional: SHA-256 fingerprints of certificates taken back, one a line, #
-//                     comments
+//                     revoked    optional: SHA-256 fingerprints of certificates taken back, one a line;
+//                                # begins a comment
 //
 // TLS 1.3 only, mutual certificates, no session tickets (a resumed session would skip the certificate check).
 // Files are read again when they change, so that renewal and revocation need no restart; what is connected

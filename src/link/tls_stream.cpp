@@ -98,8 +98,7 @@ std::optional<Error> reason_error(int reason, const std::string& remote) {
     case SSL_R_PACKET_LENGTH_TOO_LONG:
     case SSL_R_UNEXPECTED_MESSAGE:
       return Error{Errc::corrupt, fmt::format("what {} sent is not TLS", remote), "check address and port"};
-    default:
-      return std::nullopt;
+    default: return std::nullopt;
   }
 }
 

@@ -1,7 +1,7 @@
 // The filters we put on one netdev of a running QEMU, by QMP.
 //
-//   to the network:   NIC ─▶ gate (filter-buffer) ─▶ redirector ─▶ netdev        RX in QEMU's words: last
-//   added is first to the guest:     netdev ─▶ inbound (filter-buffer) ─▶ NIC                   TX
+//   to the network:   NIC ─▶ gate (filter-buffer) ─▶ redirector ─▶ netdev   (RX in QEMU's words: last added is first)
+//   to the guest:     netdev ─▶ inbound (filter-buffer) ─▶ NIC               (TX)
 //
 // All are off when added: packets pass them. The redirector, on, sends what it sees to us over a socket pair
 // and puts what we send back behind itself. A filter-buffer, on, keeps packets inside QEMU and lets them go

@@ -178,7 +178,8 @@ void PlugBuffer::pass() {
   const std::lock_guard lock{mutex_};
   if (path_ != Path::held) return;
   for (auto& held : ports_)
-    if (const Status done = held.port->tell(PlugCommand::release_all); !done) spdlog::error("{}", done.error().text());
+    if (const Status done = held.port->tell(PlugCommand::release_all); !done)
+      spdlog::error("{}", done.error().text());
   path_ = Path::draining;
   draining_until_ = Clock::now() + drain_max;
   wake();
@@ -202,7 +203,8 @@ Status PlugBuffer::detach() {
     lock.unlock();
     pass();
     lock.lock();
-    changed_.wait_for(lock, drain_max + milliseconds{500}, [&] { return path_ == Path::direct || path_ == Path::choked; });
+    changed_.wait_for(lock, drain_max + milliseconds{500},
+                      [&] { return path_ == Path::direct || path_ == Path::choked; });
     attached_ = false;
   }
   io_.request_stop();
@@ -299,6 +301,8 @@ std::unique_ptr<OutputBuffer> make_plug(PlugOptions options) {
   return std::make_unique<PlugBuffer>(std::move(options));
 }
 
-Status clear_plugs(const std::string& guest) { return remove_plugs_of(guest); }
+Status clear_plugs(const std::string& guest) {
+  return remove_plugs_of(guest);
+}
 
 }  // namespace remus::output

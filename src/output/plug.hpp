@@ -23,8 +23,8 @@
 namespace remus::output {
 
 struct PlugOptions {
-  std::string guest{};                     ///< stands in our interfaces' aliases: how clear_plugs() finds them
-  std::vector<std::string> interfaces{};   ///< all the guest's backend interfaces; may be empty
+  std::string guest{};                    ///< stands in our interfaces' aliases: how clear_plugs() finds them
+  std::vector<std::string> interfaces{};  ///< all the guest's backend interfaces; may be empty
   std::size_t hold_bytes_max{64UL << 20};  ///< of each interface
 };
 

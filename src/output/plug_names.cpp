@@ -27,7 +27,8 @@ std::string short_form(std::string_view interface) {
   const auto digits = [](std::string_view text) {
     return !text.empty() && std::ranges::all_of(text, [](char c) { return c >= '0' && c <= '9'; });
   };
-  if (dot == std::string_view::npos || !digits(interface.substr(0, dot)) || !digits(interface.substr(dot + 1)))
+  if (dot == std::string_view::npos || !digits(interface.substr(0, dot)) ||
+      !digits(interface.substr(dot + 1)))
     return {};
   return std::string{interface} + (emu ? "e" : "");
 }

@@ -18,7 +18,7 @@ inline constexpr std::string_view plug_name_prefix = "rms";
 
 struct PlugAlias {
   std::string guest{};
-  std::string interface{};
+  std::string interface {};
   bool own_ingress{};  ///< the ingress qdisc was added by us
   bool operator==(const PlugAlias&) const = default;
 };

@@ -53,7 +53,8 @@ int ask(nl_sock* socket, nl_msg* message) {
 template <typename T>
 T value_of(nlattr* attribute) {
   T value{};
-  std::memcpy(&value, nla_data(attribute), std::min(sizeof value, static_cast<std::size_t>(nla_len(attribute))));
+  std::memcpy(&value, nla_data(attribute),
+              std::min(sizeof value, static_cast<std::size_t>(nla_len(attribute))));
   return value;
 }
 
@@ -88,7 +89,8 @@ Result<PlugCounts> counts_of(nl_sock* socket, int index) {
   if (!question) return fail(Errc::exhausted, "no memory for a netlink message");
   nl_socket_modify_cb(socket, NL_CB_VALID, NL_CB_CUSTOM, read_counts, &answer);
   int code = ask(socket, question.get());
-  if (code >= 0 && answer.heard) code = nl_wait_for_ack(socket);  // that was the answer, this is the acknowledgement
+  if (code >= 0 && answer.heard)
+    code = nl_wait_for_ack(socket);  // that was the answer, this is the acknowledgement
   nl_socket_modify_cb(socket, NL_CB_VALID, NL_CB_DEFAULT, nullptr, nullptr);
   if (code < 0) return fail(Errc::io, fmt::format("cannot read what is held: {}", nl_geterror(code)));
   return answer.counts;
@@ -101,7 +103,8 @@ Message command_message(PlugCommand command, int index) {
 
 Status remove_leftover(nl_sock* socket, rtnl_link* link, const std::optional<PlugAlias>& alias) {
   const int index = rtnl_link_get_ifindex(link);
-  if (const Message let_go = command_message(PlugCommand::release_all, index); let_go && ask(socket, let_go.get()) >= 0) {
+  if (const Message let_go = command_message(PlugCommand::release_all, index);
+      let_go && ask(socket, let_go.get()) >= 0) {
     const auto until = std::chrono::steady_clock::now() + leftover_drain_max;
     for (auto now = counts_of(socket, index); now && now->held_packets != 0; now = counts_of(socket, index)) {
       if (std::chrono::steady_clock::now() > until) break;
@@ -152,8 +155,11 @@ Status PlugPort::build(std::size_t hold_bytes_max) {
     const char* const kind = rtnl_link_get_type(left->get());
     const char* const said = rtnl_link_get_ifalias(left->get());
     if (kind == nullptr || std::string_view{kind} != "ifb")
-      return fail(Errc::exists, fmt::format("an interface named '{}' is there and is not ours", name_), "rename it");
-    if (const Status gone = remove_leftover(socket, left->get(), parse_plug_alias(said == nullptr ? "" : said)); !gone)
+      return fail(Errc::exists, fmt::format("an interface named '{}' is there and is not ours", name_),
+                  "rename it");
+    if (const Status gone =
+            remove_leftover(socket, left->get(), parse_plug_alias(said == nullptr ? "" : said));
+        !gone)
       return gone;
   }
   if (const Status added = netlink::add_ifb(socket, name_); !added) return added;
@@ -167,7 +173,8 @@ Status PlugPort::build(std::size_t hold_bytes_max) {
   const Message plug = qdisc_message(RTM_NEWQDISC, NLM_F_CREATE | NLM_F_REPLACE, index_, &limit);
   if (!plug) return fail(Errc::exhausted, "no memory for a netlink message");
   if (const int code = ask(socket, plug.get()); code < 0)
-    return fail(Errc::unsupported, fmt::format("the kernel's plug cannot be put on '{}': {}", name_, nl_geterror(code)),
+    return fail(Errc::unsupported,
+                fmt::format("the kernel's plug cannot be put on '{}': {}", name_, nl_geterror(code)),
                 "load the kernel module: modprobe sch_plug");
   for (std::size_t i = 0; i < commands_.size(); ++i) {
     commands_[i] = command_message(static_cast<PlugCommand>(i), index_);
@@ -181,8 +188,9 @@ Status PlugPort::build(std::size_t hold_bytes_max) {
   const auto others = netlink::ingress_filters(socket, interface_index_);
   if (!others) return std::unexpected(others.error());
   if (*others == netlink::Filters::first_is_taken)
-    return fail(Errc::refused, fmt::format("'{}' has an ingress filter of priority 1, which would see packets before us",
-                                           alias_.interface),
+    return fail(Errc::refused,
+                fmt::format("'{}' has an ingress filter of priority 1, which would see packets before us",
+                            alias_.interface),
                 "give that filter a later priority");
   // What can be missing is found now, not in the pause. Nothing is held meanwhile.
   if (const Status let = tell(PlugCommand::release_all); !let) return let;
@@ -193,7 +201,8 @@ Status PlugPort::build(std::size_t hold_bytes_max) {
 Status PlugPort::tell(PlugCommand command) {
   const auto& message = commands_.at(static_cast<std::size_t>(command));
   if (const int code = message ? ask(socket_.get(), message.get()) : -NLE_NOMEM; code < 0)
-    return fail(Errc::io, fmt::format("the output buffer '{}' cannot be told what to do: {}", name_, nl_geterror(code)));
+    return fail(Errc::io, fmt::format("the output buffer '{}' cannot be told what to do: {}", name_,
+                                      nl_geterror(code)));
   return {};
 }
 
@@ -211,7 +220,9 @@ Status PlugPort::undivert() {
   return done;
 }
 
-Result<PlugCounts> PlugPort::counts() { return counts_of(socket_.get(), index_); }
+Result<PlugCounts> PlugPort::counts() {
+  return counts_of(socket_.get(), index_);
+}
 
 Status PlugPort::choke() {
   const auto ours = netlink::link_named(socket_.get(), name_);
@@ -225,7 +236,8 @@ Status PlugPort::remove() {
     if (!status && result) result = std::move(status);
   };
   // With the domain its interface goes, and what we put there.
-  const bool there = interface_index_ != 0 && netlink::link_named(socket_.get(), alias_.interface).has_value();
+  const bool there =
+      interface_index_ != 0 && netlink::link_named(socket_.get(), alias_.interface).has_value();
   if (there) {
     note(undivert());
     const auto others = netlink::ingress_filters(socket_.get(), interface_index_);
@@ -235,7 +247,8 @@ Status PlugPort::remove() {
   diverted_ = false;
   alias_.own_ingress = false;
   if (index_ != 0)
-    if (const auto ours = netlink::link_named(socket_.get(), name_)) note(netlink::delete_link(socket_.get(), ours->get()));
+    if (const auto ours = netlink::link_named(socket_.get(), name_))
+      note(netlink::delete_link(socket_.get(), ours->get()));
   index_ = 0;
   return result;
 }

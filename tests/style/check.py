@@ -1,4 +1,4 @@
-"""Keeps the rooms in order: includes run downwards only, every room has a README, files stay small.
+"""Keeps the rooms in order: includes run downwards only, every room has a README, files stay small and formatted.
 
 Also refuses what has no place in the tree: unexplained work markers and absolute developer paths.
 """
@@ -87,10 +87,20 @@ def check_headers():
             problems.append(f"{path.relative_to(ROOT)}: a header opens with a comment: the problem, and the idea")
 
 
+def check_format():
+    sources = [str(path) for path in files(".hpp", ".cpp")]
+    done = subprocess.run(["clang-format", "--dry-run", *sources], cwd=ROOT, text=True, capture_output=True, check=False)
+    wrong = sorted(set(re.findall(r"^(.+?):\d+:\d+: warning", done.stderr, re.M)))
+    problems.extend(f"{Path(path).relative_to(ROOT)}: clang-format -i would change it" for path in wrong)
+    if done.returncode != 0:
+        problems.append(f"clang-format: {done.stderr.strip()}")
+
+
 check_includes()
 check_rooms()
 check_texts()
 check_headers()
+check_format()
 for problem in problems:
     print(problem)
 print(f"style: {len(problems)} problem(s)")

@@ -2,8 +2,8 @@
 // needs besides them in a trailer. A trailer, because the sections are received in place and nothing must
 // move.
 //
-//   | FULL sections ... 00 | configuration section | be32 id, instance, version of "ram" | be32 bytes of
-//   configuration | "RMQ1" |
+//   | FULL sections ... 00 | configuration section | be32 id, instance, version of "ram"
+//                                                  | be32 bytes of configuration | "RMQ1" |
 #pragma once
 
 #include <cstdint>

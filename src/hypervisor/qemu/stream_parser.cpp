@@ -69,25 +69,16 @@ Result<StreamCounts> StreamParser::initial(ByteSource& source, checkpoint::Check
   bool done = false;
   while (!done && !in.failed()) {
     switch (const std::uint8_t type = in.u8(); type) {
-      case section_configuration:
-        configuration(run);
-        break;
-      case section_command:
-        command(run);
-        break;
-      case section_start:
-        ram_section(run, true);
-        break;
-      case section_part:
-        ram_section(run, false);
-        break;
+      case section_configuration: configuration(run); break;
+      case section_command: command(run); break;
+      case section_start: ram_section(run, true); break;
+      case section_part: ram_section(run, false); break;
       case section_end:
         if (hooks.paused) hooks.paused();
         ram_section(run, false);
         done = true;
         break;
-      default:
-        in.fail_at(fmt::format("a section, not {:#04x}", type));
+      default: in.fail_at(fmt::format("a section, not {:#04x}", type));
     }
   }
   if (!in.failed() && hooks.ram_done) hooks.ram_done();
@@ -103,19 +94,12 @@ Result<StreamCounts> StreamParser::checkpoint(ByteSource& source, checkpoint::Ch
   bool done = false;
   while (!done && !in.failed()) {
     switch (const std::uint8_t type = in.u8(); type) {
-      case section_command:
-        command(run);
-        break;
+      case section_command: command(run); break;
       case section_start:
       case section_part:
-      case section_end:
-        ram_section(run, type == section_start);
-        break;
-      case section_eof:
-        done = true;
-        break;
-      default:
-        in.fail_at(fmt::format("a ram section or its end, not {:#04x}", type));
+      case section_end: ram_section(run, type == section_start); break;
+      case section_eof: done = true; break;
+      default: in.fail_at(fmt::format("a ram section or its end, not {:#04x}", type));
     }
   }
   if (!in.failed() && hooks.ram_done) hooks.ram_done();

@@ -134,18 +134,10 @@ Result<DeviceState> parse_device_state(std::span<const std::byte> bytes) {
                   fmt::format("device state: section {} is not padded with zeros", header.kind));
     last = header.kind;
     switch (static_cast<Section>(header.kind)) {
-      case Section::records:
-        state.records = body;
-        break;
-      case Section::page_types:
-        state.page_types = body;
-        break;
-      case Section::emulator_xenstore:
-        state.emulator_xenstore = body;
-        break;
-      case Section::emulator_context:
-        state.emulator_context = body;
-        break;
+      case Section::records: state.records = body; break;
+      case Section::page_types: state.page_types = body; break;
+      case Section::emulator_xenstore: state.emulator_xenstore = body; break;
+      case Section::emulator_context: state.emulator_context = body; break;
     }
   }
   if (auto good = visit_records(state.records, [](const Record&) -> Status { return {}; }); !good)

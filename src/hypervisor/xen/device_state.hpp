@@ -1,20 +1,19 @@
 // What a Xen guest is besides its memory, in one piece that the rest of the product need not understand.
 //
 //   "RXENDS01"
-//   section {u32 kind, u32 zero, u64 length, body, zero padding to 8}   each kind at most once, in ascending
-//   order
+//   section {u32 kind, u32 zero, u64 length, body, zero padding to 8}   each kind at most once, ascending
 //   ...
 //
 // Each epoch's is complete by itself. Sections:
-//   1 records        libxc records, framed as in Xen's stream, that stand between the last PAGE_DATA and END.
-//                    HVM and PVH: X86_TSC_INFO, HVM_CONTEXT, HVM_PARAMS. PV: X86_PV_P2M_FRAMES (which stock
-//                    save sends before the first page, so it is among GuestDescription's static records,
-//                    too), X86_TSC_INFO, SHARED_INFO, X86_PV_VCPU_BASIC/EXTENDED/XSAVE/MSRS for each vCPU
-//                    that is online
-//   2 page_types     PV only: a u64 pfn | type << 60 for each page that is not ordinary memory, ascending
-//   3 emulator_xenstore   body of libxl's EMULATOR_XENSTORE_DATA, with its EmulatorHeader; if there is a
-//   device model 4 emulator_context    body of libxl's EMULATOR_CONTEXT, with its EmulatorHeader; if there is
-//   a device model
+//   1 records             libxc records, framed as in Xen's stream, that stand between the last PAGE_DATA and
+//                         END. HVM and PVH: X86_TSC_INFO, HVM_CONTEXT, HVM_PARAMS. PV: X86_PV_P2M_FRAMES (which
+//                         stock save sends before the first page, so it is among GuestDescription's static
+//                         records, too), X86_TSC_INFO, SHARED_INFO, X86_PV_VCPU_BASIC/EXTENDED/XSAVE/MSRS for
+//                         each vCPU that is online
+//   2 page_types          PV only: a u64 pfn | type << 60 for each page that is not ordinary memory, ascending
+//   3 emulator_xenstore   if there is a device model: body of libxl's EMULATOR_XENSTORE_DATA, with its
+//                         EmulatorHeader
+//   4 emulator_context    if there is a device model: body of libxl's EMULATOR_CONTEXT, with its EmulatorHeader
 #pragma once
 
 #include <cstddef>

@@ -4,9 +4,9 @@
 // mode); at a checkpoint the domain is stopped, the log is fetched and cleared, and only what it names is
 // copied:
 //
-//   attach: look, refuse ─▶ synchronize: map all, log on, copy while it runs ─▶ capture, capture, ... ─▶
-//   detach: all off capture: stop ─ paused() ─ log CLEAN ─ memcpy of dirty pages ─ vCPU and device records ─
-//   device model ─ run
+//   attach: look, refuse ─▶ synchronize: map all, log on, copy while it runs ─▶ capture ... ─▶ detach: all off
+//
+//   capture: stop ─ paused() ─ log CLEAN ─ memcpy of dirty pages ─ vCPU and device records ─ device model ─ run
 //
 // How a domain is stopped depends on what it is. PV drivers (all PV guests, most others) must connect anew on
 // the backup, so such a guest is asked to suspend itself, by its suspend event channel if it offers one, else

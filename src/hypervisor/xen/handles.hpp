@@ -5,7 +5,6 @@
 // repeat them.
 #pragma once
 
-
 #include <memory>
 #include <mutex>
 #include <optional>

@@ -1,6 +1,5 @@
 #include "hypervisor/xen/hvm_records.hpp"
 
-
 #include <fmt/format.h>
 #include <xen/hvm/params.h>
 

@@ -14,12 +14,9 @@ constexpr std::uint64_t balloon_slack_kib = 1024;
 
 std::string_view to_string(Kind kind) noexcept {
   switch (kind) {
-    case Kind::pv:
-      return "pv";
-    case Kind::pvh:
-      return "pvh";
-    case Kind::hvm:
-      return "hvm";
+    case Kind::pv: return "pv";
+    case Kind::pvh: return "pvh";
+    case Kind::hvm: return "hvm";
   }
   return "?";
 }

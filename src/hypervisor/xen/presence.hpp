@@ -54,10 +54,10 @@ class DomainProbe final {
 
 /// What this host's hypervisor is and has, for `remus doctor`.
 struct XenFacts {
-  std::string version{};        ///< "4.17"
-  bool shadow{};                ///< shadow paging: PV guests and 32-bit guests without HAP can be followed
-  bool hvm{};                   ///< HVM and PVH guests can run
-  std::uint64_t free_bytes{};   ///< free for domains
+  std::string version{};       ///< "4.17"
+  bool shadow{};               ///< shadow paging: PV guests and 32-bit guests without HAP can be followed
+  bool hvm{};                  ///< HVM and PVH guests can run
+  std::uint64_t free_bytes{};  ///< free for domains
 };
 [[nodiscard]] Result<XenFacts> xen_facts();
 

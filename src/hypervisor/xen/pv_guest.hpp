@@ -1,7 +1,6 @@
 // What a PV guest needs to be captured that others do not: the tables of machine frames, and its records.
 #pragma once
 
-
 #include <memory>
 #include <vector>
 

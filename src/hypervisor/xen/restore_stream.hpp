@@ -2,9 +2,9 @@
 //
 //   opening      libxl header, LIBXC_CONTEXT, image and domain header, the primary's static records
 //   allocation   PAGE_DATA for every page there is: makes the restore populate the domain
-//   fence        an optional record nobody knows: once its header has been read, all before it has been acted
-//   on typed pages  PV, at activation: page tables, in canonical form, with their types closing      the
-//   records of the epoch, END; the device model's records, END
+//   fence        an optional record nobody knows: once its header has been read, all before it has been acted on
+//   typed pages  PV, at activation: page tables, in canonical form, with their types
+//   closing      the records of the epoch, END; the device model's records, END
 //
 // HVM and PVH pages are allocated by type XALLOC, without contents. PV pages are not: the restore remembers
 // XALLOC as the page's type, and refuses it later for the guest's start_info, GDT and p2m pages. They are

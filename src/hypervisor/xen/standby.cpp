@@ -248,10 +248,8 @@ Status WaitingDomain::after_failure(Error why) {
       spdlog::warn("{} runs as domain {}, though the restore did not say so: {}", options_.name,
                    record_.domid, why.text());
       return {};
-    case ActivationFate::never:
-      return given_up_activation(why);
-    case ActivationFate::unknown:
-      break;
+    case ActivationFate::never: return given_up_activation(why);
+    case ActivationFate::unknown: break;
   }
   why.fix =
       fmt::format("see `xl list`: if domain {} runs, it is the guest; if it is paused, nobody will run it",

@@ -7,8 +7,7 @@
 //   prepare()   PAGE_DATA that only allocates       Xen gives it all its memory; we map that memory:
 //               guard ──mmap── memory of NAME--incoming       committed pages go straight into it
 //   activate()  PV: page tables, typed; then        the restore ends on its stock path: vCPUs, device model,
-//   disks,
-//               records, END                        vifs, console; renamed to NAME, and unpaused
+//               records, END                        disks, vifs, console; renamed to NAME, and unpaused
 //
 // So there is no second copy of the memory, activation takes the same time whatever its size, and what comes
 // out is an ordinary domain of xl. The child stays with it and does what xl's own daemon does: it acts on the

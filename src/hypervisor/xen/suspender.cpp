@@ -29,18 +29,12 @@ constexpr const char* port_node = "/remus-suspend-port";
 
 std::string_view reason_text(unsigned reason) {
   switch (reason) {
-    case SHUTDOWN_poweroff:
-      return "has powered off";
-    case SHUTDOWN_reboot:
-      return "reboots";
-    case SHUTDOWN_suspend:
-      return "is suspended";
-    case SHUTDOWN_crash:
-      return "has crashed";
-    case SHUTDOWN_watchdog:
-      return "was ended by its watchdog";
-    default:
-      return "has shut down";
+    case SHUTDOWN_poweroff: return "has powered off";
+    case SHUTDOWN_reboot: return "reboots";
+    case SHUTDOWN_suspend: return "is suspended";
+    case SHUTDOWN_crash: return "has crashed";
+    case SHUTDOWN_watchdog: return "was ended by its watchdog";
+    default: return "has shut down";
   }
 }
 
@@ -297,14 +291,9 @@ Status Suspender::resume() {
   const Stopped was = std::exchange(stopped_, Stopped::no);
   int result = 0;
   switch (was) {
-    case Stopped::no:
-      return {};
-    case Stopped::suspended:
-      result = xc_domain_resume(handles_->xc(), domid_, 1);
-      break;
-    case Stopped::paused:
-      result = xc_domain_unpause(handles_->xc(), domid_);
-      break;
+    case Stopped::no: return {};
+    case Stopped::suspended: result = xc_domain_resume(handles_->xc(), domid_, 1); break;
+    case Stopped::paused: result = xc_domain_unpause(handles_->xc(), domid_); break;
     case Stopped::shut_down:
       result = xc_domain_resume(handles_->xc(), domid_, 0);
       static_cast<void>(xs_resume_domain(handles_->store(), domid_));
@@ -315,17 +304,10 @@ Status Suspender::resume() {
     return handles_->fail_call(fmt::format("cannot resume domain {}", domid_));
   }
   switch (was) {
-    case Stopped::no:
-      break;
-    case Stopped::suspended:
-      mark_.fields().requested = 0;
-      break;
-    case Stopped::paused:
-      mark_.fields().pausing = 0;
-      break;
-    case Stopped::shut_down:
-      mark_.fields().shutting = 0;
-      break;
+    case Stopped::no: break;
+    case Stopped::suspended: mark_.fields().requested = 0; break;
+    case Stopped::paused: mark_.fields().pausing = 0; break;
+    case Stopped::shut_down: mark_.fields().shutting = 0; break;
   }
   return {};
 }

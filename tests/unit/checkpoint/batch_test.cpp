@@ -11,22 +11,12 @@ using test::Random;
 /// What a guest does to a page between two epochs.
 void change(Random& random, std::span<std::byte> page) {
   switch (random(7)) {
-    case 0:
-      random.fill(page);
-      break;
-    case 1:
-      random.fill_text(page);
-      break;
-    case 2:
-      std::ranges::fill(page, std::byte{0});
-      break;
-    case 3:
-      break;  // written with what it held
-    case 4:
-      random.touch(page, 100 + random(300));
-      break;
-    default:
-      random.touch(page, 1 + random(20));
+    case 0: random.fill(page); break;
+    case 1: random.fill_text(page); break;
+    case 2: std::ranges::fill(page, std::byte{0}); break;
+    case 3: break;  // written with what it held
+    case 4: random.touch(page, 100 + random(300)); break;
+    default: random.touch(page, 1 + random(20));
   }
 }
 

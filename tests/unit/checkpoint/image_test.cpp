@@ -36,12 +36,8 @@ TEST_F(ImageTest, HashFollowsEveryKindOfWrite) {
     Page page;
     random.fill(page);
     switch (random(3)) {
-      case 0:
-        image.write(index, page.data());
-        break;
-      case 1:
-        image.write_zero(index);
-        break;
+      case 0: image.write(index, page.data()); break;
+      case 1: image.write_zero(index); break;
       default: {
         Page now;
         std::memcpy(now.data(), image.page(index).data(), page_bytes);

@@ -47,7 +47,8 @@ TEST(LayoutCheck, EachFaultIsFound) {
   const auto refused = check(many);
   ASSERT_FALSE(refused.has_value());
   EXPECT_EQ(refused.error().kind, Errc::unsupported);
-  EXPECT_NE(refused.error().what.find("1025 blocks, and at most 1024"), std::string::npos) << refused.error().what;
+  EXPECT_NE(refused.error().what.find("1025 blocks, and at most 1024"), std::string::npos)
+      << refused.error().what;
   EXPECT_FALSE(refused.error().fix.empty());
 }
 

@@ -39,13 +39,15 @@ Exit refused(std::vector<const char*> words) {
 }
 
 TEST(Arguments, WhatXlRemusAskedFor) {
-  const auto protect = protect_of(command<XlRemus>({"xl-remus", "-i", "20", "-u", "-e", "-F", "web1", "hostB"}));
+  const auto protect =
+      protect_of(command<XlRemus>({"xl-remus", "-i", "20", "-u", "-e", "-F", "web1", "hostB"}));
   ASSERT_TRUE(protect);
   EXPECT_EQ(protect->guest, "web1");
   EXPECT_EQ(protect->to, "hostB");
   EXPECT_FALSE(protect->wait);
   EXPECT_EQ(protect->options.dump(), R"({"compression":"none","interval":"20ms"})");
-  EXPECT_EQ(protect_of(command<XlRemus>({"xl-remus", "web1", "hostB"}))->options.dump(), R"({"interval":"200ms"})")
+  EXPECT_EQ(protect_of(command<XlRemus>({"xl-remus", "web1", "hostB"}))->options.dump(),
+            R"({"interval":"200ms"})")
       << "as xl remus";
 }
 
@@ -58,7 +60,8 @@ TEST(Arguments, WhatGivesUpAGuaranteeIsRefusedWithASentence) {
   }
   for (const char* flag : {"-s", "-N"})
     EXPECT_FALSE(protect_of(command<XlRemus>({"xl-remus", flag, "word", "web1", "hostB"}))) << flag;
-  EXPECT_FALSE(protect_of(command<XlRemus>({"xl-remus", "-Fnd", "web1", "hostB"}))) << "flags in one word, as xl takes them";
+  EXPECT_FALSE(protect_of(command<XlRemus>({"xl-remus", "-Fnd", "web1", "hostB"})))
+      << "flags in one word, as xl takes them";
 }
 
 TEST(Arguments, Protect) {

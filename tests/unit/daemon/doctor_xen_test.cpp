@@ -12,7 +12,9 @@ using testing::HasSubstr;
 constexpr std::uint64_t gib = 1ULL << 30;
 
 XenHost healthy_xen() {
-  return {.facts = hypervisor::xen::XenFacts{"4.17", true, true, 4 * gib}, .missing_modules = {}, .standby_program = true};
+  return {.facts = hypervisor::xen::XenFacts{"4.17", true, true, 4 * gib},
+          .missing_modules = {},
+          .standby_program = true};
 }
 
 const Check& check_named(const std::vector<Check>& checks, const std::string& name) {
@@ -27,7 +29,8 @@ json xen_peer(const json& xen) {
 }
 
 TEST(DoctorXen, AHealthyHost) {
-  for (const auto& check : judge_xen(healthy_xen())) EXPECT_EQ(check.verdict, Verdict::ok) << check.name << ": " << check.text;
+  for (const auto& check : judge_xen(healthy_xen()))
+    EXPECT_EQ(check.verdict, Verdict::ok) << check.name << ": " << check.text;
 }
 
 TEST(DoctorXen, WhatIsMissingIsNamedWithWhatToDo) {
@@ -60,9 +63,14 @@ TEST(DoctorXen, PeersAreMeasuredByVersionAndRoom) {
   };
   EXPECT_EQ(judge("4.17", {{"version", "4.17"}, {"free_bytes", gib}}), Verdict::ok);
   EXPECT_EQ(judge("4.17", {{"version", "4.16"}, {"free_bytes", gib}}), Verdict::fail);
-  EXPECT_EQ(judge("4.9", {{"version", "4.17"}, {"free_bytes", gib}}), Verdict::warn) << "the way back is barred";
+  EXPECT_EQ(judge("4.9", {{"version", "4.17"}, {"free_bytes", gib}}), Verdict::warn)
+      << "the way back is barred";
   EXPECT_EQ(judge("4.17", nullptr), Verdict::warn) << "no Xen there";
-  json guest{{"role", "primary"}, {"hypervisor", "xen"}, {"peer", "hostB"}, {"memory_bytes", 2 * gib}, {"protected", false}};
+  json guest{{"role", "primary"},
+             {"hypervisor", "xen"},
+             {"peer", "hostB"},
+             {"memory_bytes", 2 * gib},
+             {"protected", false}};
   EXPECT_EQ(judge("4.17", {{"version", "4.17"}, {"free_bytes", gib}}, json::array({guest})), Verdict::fail);
   guest["protected"] = true;
   EXPECT_EQ(judge("4.17", {{"version", "4.17"}, {"free_bytes", gib}}, json::array({guest})), Verdict::ok);

@@ -11,9 +11,9 @@
 #include <thread>
 #include <vector>
 
+#include "../temp_dir.hpp"
 #include "daemon/json_fields.hpp"
 #include "http/client.hpp"
-#include "../temp_dir.hpp"
 
 namespace remus::daemon {
 namespace {

@@ -140,7 +140,8 @@ class FakeGuard {
 }  // namespace
 
 int main(int argc, char** argv) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);  // one that outlived its test would keep ctest waiting for its output's end
+  ::prctl(PR_SET_PDEATHSIG,
+          SIGKILL);  // one that outlived its test would keep ctest waiting for its output's end
   CLI::App app{"plays a guard"};
   std::string file;
   app.add_option("--spec", file)->required();

@@ -11,10 +11,10 @@
 #include <functional>
 #include <thread>
 
+#include "../temp_dir.hpp"
 #include "daemon/api.hpp"
 #include "daemon/json_fields.hpp"
 #include "link/certificates.hpp"
-#include "../temp_dir.hpp"
 
 namespace remus::daemon {
 namespace {

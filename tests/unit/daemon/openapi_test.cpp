@@ -7,8 +7,8 @@
 #include <fstream>
 #include <set>
 
-#include "daemon/api.hpp"
 #include "../temp_dir.hpp"
+#include "daemon/api.hpp"
 
 namespace remus::daemon {
 namespace {

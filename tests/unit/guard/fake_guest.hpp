@@ -84,20 +84,15 @@ class FakeDomain final : public hypervisor::Domain {
       const auto index = static_cast<checkpoint::PageIndex>(random() % layout_.pages());
       std::byte* page = memory_.data() + std::size_t{index} * checkpoint::page_bytes;
       switch (random() % 4) {
-        case 0:
-          std::memset(page, 0, checkpoint::page_bytes);
-          break;
-        case 1:
-          page[random() % checkpoint::page_bytes] ^= std::byte{1};
-          break;
+        case 0: std::memset(page, 0, checkpoint::page_bytes); break;
+        case 1: page[random() % checkpoint::page_bytes] ^= std::byte{1}; break;
         case 2:
           for (std::size_t i = 0; i < checkpoint::page_bytes; i += 8) {
             const auto word = random();
             std::memcpy(page + i, &word, 8);
           }
           break;
-        default:
-          break;  // dirty, but the same
+        default: break;  // dirty, but the same
       }
       dirty_.insert(index);
     }

@@ -17,8 +17,9 @@ TEST(PlugNames, ReadableWhereTheyCanBe) {
 
 TEST(PlugNames, FitAndDiffer) {
   std::set<std::string> names;
-  const std::vector<std::string> interfaces{"vif1.0",         "vif1.0-emu", "vif1.01",        "web1-lan", "web1-lan-emu",
-                                            "vif32751.99999-emu", "vif.0",  "vif3.",          "vif3.x",   "vif3.0-emux"};
+  const std::vector<std::string> interfaces{"vif1.0",       "vif1.0-emu",         "vif1.01", "web1-lan",
+                                            "web1-lan-emu", "vif32751.99999-emu", "vif.0",   "vif3.",
+                                            "vif3.x",       "vif3.0-emux"};
   for (const auto& interface : interfaces) {
     const auto name = plug_name_for(interface);
     EXPECT_LE(name.size(), interface_name_chars_max) << interface;
@@ -35,8 +36,8 @@ TEST(PlugAlias, ComesBack) {
 }
 
 TEST(PlugAlias, WhatIsNotOursIsLeftAlone) {
-  for (const char* text : {"", "remus", "remus web1", "remus  vif3.0", "uplink of rack 3", "remus web1 vif3.0 owned",
-                           "remus web1 vif3.0 own more", "xremus web1 vif3.0"})
+  for (const char* text : {"", "remus", "remus web1", "remus  vif3.0", "uplink of rack 3",
+                           "remus web1 vif3.0 owned", "remus web1 vif3.0 own more", "xremus web1 vif3.0"})
     EXPECT_FALSE(parse_plug_alias(text)) << text;
 }
 

@@ -32,7 +32,9 @@ constexpr std::uint16_t our_ethertype = 0x88b5;  // for local experiments
 constexpr milliseconds soon{3000};
 constexpr milliseconds quiet{150};
 
-bool run(const std::string& command) { return std::system((command + " 2>/dev/null").c_str()) == 0; }
+bool run(const std::string& command) {
+  return std::system((command + " 2>/dev/null").c_str()) == 0;
+}
 
 class RealPlug : public ::testing::Test {
  protected:
@@ -40,7 +42,8 @@ class RealPlug : public ::testing::Test {
     if (::geteuid() != 0) GTEST_SKIP() << "needs root";
     if (::unshare(CLONE_NEWNET) != 0) GTEST_SKIP() << "needs network namespaces";
     if (!run("ip link add rmtprobe type ifb")) GTEST_SKIP() << "this kernel has no ifb interfaces";
-    if (!run("ip link del rmtprobe && ip link add rmtbr type bridge && ip link add vif9.0 type veth peer name rmtguest"
+    if (!run("ip link del rmtprobe && ip link add rmtbr type bridge && ip link add vif9.0 type veth peer "
+             "name rmtguest"
              " && ip link add rmtport type veth peer name rmtnet && ip link set vif9.0 master rmtbr"
              " && ip link set rmtport master rmtbr"
              " && for i in rmtbr vif9.0 rmtguest rmtport rmtnet; do"
@@ -81,7 +84,9 @@ class RealPlug : public ::testing::Test {
     to.sll_ifindex = static_cast<int>(::if_nametoindex("rmtguest"));
     to.sll_halen = ETH_ALEN;
     std::fill_n(to.sll_addr, ETH_ALEN, static_cast<unsigned char>(0xff));
-    EXPECT_GT(::sendto(guest_.get(), frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
+    EXPECT_GT(
+        ::sendto(guest_.get(), frame.data(), frame.size(), 0, reinterpret_cast<sockaddr*>(&to), sizeof to),
+        0);
   }
 
   /// The number of the next frame on the network's side; -1 if none comes.
@@ -94,7 +99,9 @@ class RealPlug : public ::testing::Test {
       std::memcpy(&number, frame.data(), sizeof number);
     return number;
   }
-  [[nodiscard]] bool arrives(int number, milliseconds patience = soon) const { return next(patience) == number; }
+  [[nodiscard]] bool arrives(int number, milliseconds patience = soon) const {
+    return next(patience) == number;
+  }
   [[nodiscard]] bool nothing_comes() const { return next(quiet) == -1; }
 
   static void expect_no_trace() {
@@ -102,15 +109,17 @@ class RealPlug : public ::testing::Test {
     EXPECT_FALSE(run("tc qdisc show dev vif9.0 | grep -q ingress"));
   }
 
-  static std::unique_ptr<OutputBuffer> plug(std::size_t limit = 1UL << 20) { return make_plug({"web1", {"vif9.0"}, limit}); }
+  static std::unique_ptr<OutputBuffer> plug(std::size_t limit = 1UL << 20) {
+    return make_plug({"web1", {"vif9.0"}, limit});
+  }
 
   Fd guest_{};
   Fd network_{};
 };
 
-#define ASSERT_OK(expression)                             \
-  do {                                                    \
-    const auto& status = (expression);                    \
+#define ASSERT_OK(expression)                                 \
+  do {                                                        \
+    const auto& status = (expression);                        \
     ASSERT_TRUE(status.has_value()) << status.error().text(); \
   } while (false)
 

@@ -38,9 +38,11 @@ class RealRedirector : public test::RealQemu {
   }
   void expect_nothing_of_ours_in_qemu() {
     const auto chardevs = qmp_->execute("query-chardev");
-    for (const auto& entry : *chardevs) EXPECT_FALSE(entry.at("label").get<std::string>().starts_with("remus-"));
+    for (const auto& entry : *chardevs)
+      EXPECT_FALSE(entry.at("label").get<std::string>().starts_with("remus-"));
     const auto objects = qmp_->execute("qom-list", {{"path", "/objects"}});
-    for (const auto& entry : *objects) EXPECT_FALSE(entry.at("name").get<std::string>().starts_with("remus-"));
+    for (const auto& entry : *objects)
+      EXPECT_FALSE(entry.at("name").get<std::string>().starts_with("remus-"));
   }
 
   Fd network_{};
@@ -60,7 +62,8 @@ TEST_F(RealRedirector, HoldsReleasesInOrderAndGoesAwayWithoutATrace) {
   ASSERT_TRUE(redirector->hold());
   ASSERT_TRUE(redirector->pause_hooks().resuming());
   while (frame(milliseconds{0})) continue;
-  for (int i = 0; i < 900 && redirector->stats().held_packets == 0; ++i) EXPECT_FALSE(frame(milliseconds{100}));
+  for (int i = 0; i < 900 && redirector->stats().held_packets == 0; ++i)
+    EXPECT_FALSE(frame(milliseconds{100}));
   const std::uint64_t held = redirector->stats().held_packets;
   ASSERT_GT(held, 0U) << "what the guest sent has come to us";
   EXPECT_GE(waiting, 1);

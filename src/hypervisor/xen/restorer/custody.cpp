@@ -48,18 +48,12 @@ std::optional<Death> wait_for_death(libxl_ctx* context, std::uint32_t domid) {
 
 libxl_action_on_shutdown action_for(const libxl_domain_config& config, libxl_shutdown_reason reason) {
   switch (reason) {
-    case LIBXL_SHUTDOWN_REASON_POWEROFF:
-      return config.on_poweroff;
-    case LIBXL_SHUTDOWN_REASON_REBOOT:
-      return config.on_reboot;
-    case LIBXL_SHUTDOWN_REASON_CRASH:
-      return config.on_crash;
-    case LIBXL_SHUTDOWN_REASON_WATCHDOG:
-      return config.on_watchdog;
-    case LIBXL_SHUTDOWN_REASON_SOFT_RESET:
-      return config.on_soft_reset;
-    default:
-      return LIBXL_ACTION_ON_SHUTDOWN_DESTROY;
+    case LIBXL_SHUTDOWN_REASON_POWEROFF: return config.on_poweroff;
+    case LIBXL_SHUTDOWN_REASON_REBOOT: return config.on_reboot;
+    case LIBXL_SHUTDOWN_REASON_CRASH: return config.on_crash;
+    case LIBXL_SHUTDOWN_REASON_WATCHDOG: return config.on_watchdog;
+    case LIBXL_SHUTDOWN_REASON_SOFT_RESET: return config.on_soft_reset;
+    default: return LIBXL_ACTION_ON_SHUTDOWN_DESTROY;
   }
 }
 

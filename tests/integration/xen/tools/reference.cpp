@@ -172,16 +172,13 @@ Result<std::uint64_t> compare_with_stock(std::uint32_t domid, const ImageSink& i
       std::span{*stream}.subspan(sizeof(ImageHeader) + sizeof(DomainHeader)),
       [&](const Record& record) -> Status {
         switch (static_cast<Libxc>(record.type)) {
-          case Libxc::page_data:
-            return comparison.pages(record.body, types);
+          case Libxc::page_data: return comparison.pages(record.body, types);
           case Libxc::end:
           case Libxc::static_data_end:
           case Libxc::x86_pv_info:
           case Libxc::x86_cpuid_policy:
-          case Libxc::x86_msr_policy:
-            return {};
-          default:
-            break;
+          case Libxc::x86_msr_policy: return {};
+          default: break;
         }
         if (next == ours.size() || ours[next].type != record.type) {
           comparison.differ(fmt::format("record {:#x} was not captured in its place", record.type));

@@ -24,7 +24,9 @@ std::string only_reason(const DomainFacts& facts, const XenAttachOptions& option
   return reasons.empty() ? std::string{} : reasons.front();
 }
 
-TEST(XenObjections, AnOrdinaryDomainHasNone) { EXPECT_TRUE(objections(good(), {}).empty()); }
+TEST(XenObjections, AnOrdinaryDomainHasNone) {
+  EXPECT_TRUE(objections(good(), {}).empty());
+}
 
 TEST(XenObjections, TheHostItself) {
   DomainFacts facts = good();

@@ -24,7 +24,9 @@ class PageTables : public testing::Test {
     pfn_of_mfn[102] = 1;
     pfn_of_mfn[103] = 1;
   }
-  bool run(std::uint64_t type) { return canonicalize({pfn_of_mfn, mfn_of_pfn}, type, table.data(), out.data()); }
+  bool run(std::uint64_t type) {
+    return canonicalize({pfn_of_mfn, mfn_of_pfn}, type, table.data(), out.data());
+  }
 
   std::vector<std::uint64_t> pfn_of_mfn = std::vector<std::uint64_t>(200, none);
   std::vector<std::uint64_t> mfn_of_pfn{100, 103, none, 101};
