@@ -19,7 +19,8 @@ ALLOWED = {
     "http": {"base", "link"},
     "hypervisor": {"base", "checkpoint"},
     "output": {"base", "checkpoint", "hypervisor"},
-    "guard": {"base", "checkpoint", "engine", "arbiter", "link", "http", "hypervisor", "output"},
+    "disk": {"base", "checkpoint"},
+    "guard": {"base", "checkpoint", "engine", "arbiter", "link", "http", "hypervisor", "output", "disk"},
     "daemon": {"base", "checkpoint", "engine", "arbiter", "link", "http", "hypervisor", "guard"},
     "cli": {"base", "link", "http", "hypervisor", "guard", "daemon"},
 }
