@@ -1,8 +1,6 @@
 #include "checkpoint/batch_decoder.hpp"
 
 #include <fmt/format.h>
-#include <lz4.h>
-#include <zstd.h>
 
 #include "base/assert.hpp"
 #include "checkpoint/delta.hpp"
@@ -17,17 +15,7 @@ std::unexpected<Error> corrupt(std::string what) {
 
 }  // namespace
 
-struct BatchDecoder::Unpackers {
-  Unpackers() : zstd{ZSTD_createDCtx(), &ZSTD_freeDCtx} {
-    REMUS_ASSERT("pre", zstd != nullptr, "there is memory for a decompressor");
-  }
-  std::unique_ptr<ZSTD_DCtx, decltype(&ZSTD_freeDCtx)> zstd;
-};
-
-BatchDecoder::BatchDecoder(const Layout& layout)
-    : page_count_{layout.pages()},
-      unpackers_{std::make_unique<Unpackers>()},
-      scratch_(batch_body_bytes_max) {}
+BatchDecoder::BatchDecoder(const Layout& layout) : page_count_{layout.pages()} {}
 
 BatchDecoder::~BatchDecoder() = default;
 
@@ -47,42 +35,10 @@ Result<BatchSummary> BatchDecoder::unpack(std::span<const std::byte> payload) {
   if (summary.records == 0 || summary.records > batch_records_max) {
     return corrupt(fmt::format("{} records", summary.records));
   }
-  if (summary.body_bytes > batch_body_bytes_max)
-    return corrupt(fmt::format("body of {} bytes", summary.body_bytes));
-
-  const auto packed = payload.subspan(batch_header_bytes);
-  std::size_t unpacked = 0;
-  switch (packing) {
-    case static_cast<std::uint8_t>(Packing::none):
-      summary.packing = Packing::none;
-      body_ = packed;
-      unpacked = packed.size();
-      break;
-    case static_cast<std::uint8_t>(Packing::lz4): {
-      summary.packing = Packing::lz4;
-      const int bytes = LZ4_decompress_safe(
-          reinterpret_cast<const char*>(packed.data()), reinterpret_cast<char*>(scratch_.data()),
-          static_cast<int>(packed.size()), static_cast<int>(summary.body_bytes));
-      if (bytes < 0) return corrupt("lz4 body cannot be unpacked");
-      unpacked = static_cast<std::size_t>(bytes);
-      body_ = std::span{scratch_}.first(unpacked);
-      break;
-    }
-    case static_cast<std::uint8_t>(Packing::zstd): {
-      summary.packing = Packing::zstd;
-      unpacked = ZSTD_decompressDCtx(unpackers_->zstd.get(), scratch_.data(), summary.body_bytes,
-                                     packed.data(), packed.size());
-      if (ZSTD_isError(unpacked) != 0) {
-        return corrupt(fmt::format("zstd body cannot be unpacked: {}", ZSTD_getErrorName(unpacked)));
-      }
-      body_ = std::span{scratch_}.first(unpacked);
-      break;
-    }
-    default: return corrupt(fmt::format("unknown packing {}", packing));
-  }
-  if (unpacked != summary.body_bytes) {
-    return corrupt(fmt::format("body of {} bytes, announced {}", unpacked, summary.body_bytes));
-  }
+  auto body = unpacker_.unpack(packing, payload.subspan(batch_header_bytes), summary.body_bytes);
+  if (!body) return corrupt(std::move(body.error().what));
+  summary.packing = static_cast<Packing>(packing);
+  body_ = *body;
   return summary;
 }
 

@@ -5,12 +5,11 @@
 // success or Errc::corrupt, and nothing is written outside the image.
 #pragma once
 
-#include <memory>
 #include <span>
-#include <vector>
 
 #include "base/error.hpp"
 #include "checkpoint/image.hpp"
+#include "checkpoint/packer.hpp"
 #include "checkpoint/page_batch.hpp"
 
 namespace remus::checkpoint {
@@ -38,15 +37,12 @@ class BatchDecoder final {
   [[nodiscard]] Result<BatchSummary> apply(std::span<const std::byte> payload, Image& image);
 
  private:
-  struct Unpackers;
-
   [[nodiscard]] Result<BatchSummary> unpack(std::span<const std::byte> payload);
   template <typename Visitor>
   [[nodiscard]] Status walk(BatchSummary& summary, Visitor&& visit);
 
   PageIndex page_count_;
-  std::unique_ptr<Unpackers> unpackers_;
-  std::vector<std::byte> scratch_;
+  Unpacker unpacker_{};
   std::span<const std::byte> body_{};
 };
 

@@ -1,9 +1,5 @@
 #include "checkpoint/batch_encoder.hpp"
 
-#include <lz4.h>
-#include <zstd.h>
-
-#include <chrono>
 #include <cstring>
 
 #include "base/assert.hpp"
@@ -19,7 +15,6 @@ constexpr std::size_t record_bytes_max = record_header_bytes_max + page_bytes;
 constexpr std::size_t delta_bytes_sure = page_bytes / 4;
 /// A delta of nearly a page is not worth its trouble.
 constexpr std::size_t delta_bytes_limit = page_bytes * 7 / 8;
-constexpr int lz4_estimate_acceleration = 4;
 
 alignas(64) constexpr std::array<std::byte, page_bytes> zero_page{};
 
@@ -36,28 +31,13 @@ EncoderStats EncoderStats::operator-(const EncoderStats& before) const noexcept 
           .out_bytes = out_bytes - before.out_bytes};
 }
 
-struct BatchEncoder::Packers {
-  Packers()
-      : lz4_state(static_cast<std::size_t>(LZ4_sizeofState()) / sizeof(std::max_align_t) + 1),
-        zstd{ZSTD_createCCtx(), &ZSTD_freeCCtx} {
-    REMUS_ASSERT("pre", zstd != nullptr, "there is memory for a compressor");
-    ZSTD_CCtx_setParameter(zstd.get(), ZSTD_c_compressionLevel, 1);
-    ZSTD_CCtx_setParameter(zstd.get(), ZSTD_c_checksumFlag, 0);
-  }
-
-  std::vector<std::max_align_t> lz4_state;
-  std::unique_ptr<ZSTD_CCtx, decltype(&ZSTD_freeCCtx)> zstd;
-  std::array<char, page_bytes> scratch;
-};
-
 BatchEncoder::BatchEncoder(const Layout& layout, PageHashTable& table, PageCache& cache,
                            EncoderSettings settings)
     : page_count_{layout.pages()},
       table_{table},
       cache_{cache},
       settings_{settings},
-      chooser_{settings.link_bytes_per_s},
-      packers_{std::make_unique<Packers>()},
+      packer_{settings.compression, settings.link_bytes_per_s},
       body_(batch_body_bytes_max + record_bytes_max + delta_overrun_bytes) {
   REMUS_ASSERT("pre", table.pages() == page_count_,
                "the hash table has an entry for each page of the layout");
@@ -152,7 +132,8 @@ void BatchEncoder::flush(BatchOutput& out) {
   const std::span<std::byte> payload = out.batch_space();
   REMUS_ASSERT("pre", payload.size() >= batch_payload_bytes_max, "an output has room for a whole batch");
 
-  const auto [packing, packed_bytes] = pack_chosen(payload.subspan(batch_header_bytes));
+  const auto [packing, packed_bytes] =
+      packer_.pack(std::span{body_}.first(body_used_), payload.subspan(batch_header_bytes));
   std::byte* const header = payload.data();
   wire::store(header, batch_version);
   wire::store(header + 1, static_cast<std::uint8_t>(packing));
@@ -202,49 +183,7 @@ void BatchEncoder::put_zero(PageIndex index) noexcept {
 
 bool BatchEncoder::raw_is_smaller(const std::byte* data, std::size_t delta_size) {
   if (settings_.compression == Compression::none) return false;
-  const int packed = LZ4_compress_fast_extState(
-      packers_->lz4_state.data(), reinterpret_cast<const char*>(data), packers_->scratch.data(),
-      static_cast<int>(page_bytes), static_cast<int>(delta_size) - 1, lz4_estimate_acceleration);
-  return packed > 0;
-}
-
-std::size_t BatchEncoder::pack(Packing packing, std::span<std::byte> out) {
-  switch (packing) {
-    case Packing::none: return 0;
-    case Packing::lz4: {
-      const int packed = LZ4_compress_fast_extState(
-          packers_->lz4_state.data(), reinterpret_cast<const char*>(body_.data()),
-          reinterpret_cast<char*>(out.data()), static_cast<int>(body_used_), static_cast<int>(out.size()), 1);
-      return packed > 0 ? static_cast<std::size_t>(packed) : 0;
-    }
-    case Packing::zstd: {
-      const std::size_t packed =
-          ZSTD_compress2(packers_->zstd.get(), out.data(), out.size(), body_.data(), body_used_);
-      return ZSTD_isError(packed) != 0 ? 0 : packed;
-    }
-  }
-  return 0;
-}
-
-BatchEncoder::Packed BatchEncoder::pack_chosen(std::span<std::byte> out) {
-  Packing packing = Packing::none;
-  switch (settings_.compression) {
-    case Compression::none: break;
-    case Compression::lz4: packing = Packing::lz4; break;
-    case Compression::zstd: packing = Packing::zstd; break;
-    case Compression::automatic: packing = chooser_.next(); break;
-  }
-  // What saves less than this is not worth unpacking.
-  const std::size_t worthwhile_bytes = body_used_ - body_used_ / 32 - 1;
-  const auto begin = std::chrono::steady_clock::now();
-  const std::size_t packed = pack(packing, out.first(worthwhile_bytes));
-  const auto took = std::chrono::steady_clock::now() - begin;
-  chooser_.measured(
-      packing, body_used_, packed != 0 ? packed : body_used_,
-      static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(took).count()));
-  if (packed != 0) return {packing, packed};
-  std::memcpy(out.data(), body_.data(), body_used_);
-  return {Packing::none, body_used_};
+  return packer_.packs_below(std::span{data, page_bytes}, delta_size);
 }
 
 Status encode_epoch(const EpochBuffer& epoch, BatchEncoder& pages, DeviceEncoder& device, EncodedEpoch& out) {

@@ -17,14 +17,12 @@
 #include "checkpoint/device_codec.hpp"
 #include "checkpoint/encoded_epoch.hpp"
 #include "checkpoint/epoch_buffer.hpp"
-#include "checkpoint/packing_chooser.hpp"
+#include "checkpoint/packer.hpp"
 #include "checkpoint/page_batch.hpp"
 #include "checkpoint/page_cache.hpp"
 #include "checkpoint/page_hash_table.hpp"
 
 namespace remus::checkpoint {
-
-enum class Compression : std::uint8_t { none, lz4, zstd, automatic };
 
 struct EncoderSettings {
   Compression compression = Compression::automatic;
@@ -72,32 +70,22 @@ class BatchEncoder final {
   void new_session();
 
   [[nodiscard]] const PageHasher& hasher() const noexcept { return table_.hasher(); }
-  void link_rate(std::uint64_t bytes_per_s) noexcept { chooser_.link_rate(bytes_per_s); }
+  void link_rate(std::uint64_t bytes_per_s) noexcept { packer_.link_rate(bytes_per_s); }
   [[nodiscard]] const EncoderStats& stats() const noexcept { return stats_; }
 
  private:
-  struct Packers;  ///< lz4 and zstd working memory
-  struct Packed {
-    Packing packing{};
-    std::size_t bytes{};
-  };
-
   void make_room(BatchOutput& out);
   [[nodiscard]] std::byte* put_header(std::byte* to, PageIndex index, RecordKind kind) const noexcept;
   void end_record(PageIndex index, const std::byte* end) noexcept;
   void put_zero(PageIndex index) noexcept;
   void drop_body() noexcept;
   [[nodiscard]] bool raw_is_smaller(const std::byte* data, std::size_t delta_size);
-  /// Packed body in `out`, or 0 if it does not fit.
-  [[nodiscard]] std::size_t pack(Packing packing, std::span<std::byte> out);
-  [[nodiscard]] Packed pack_chosen(std::span<std::byte> out);
 
   PageIndex page_count_;
   PageHashTable& table_;
   PageCache& cache_;
   EncoderSettings settings_;
-  PackingChooser chooser_;
-  std::unique_ptr<Packers> packers_;
+  Packer packer_;
   std::vector<std::byte> body_;
   std::size_t body_used_{0};
   std::uint32_t body_records_{0};
