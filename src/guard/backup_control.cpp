@@ -58,6 +58,7 @@ void BackupGuard::serve_adjust(const http::Request& request, const http::Respond
   if (!options) return responder.fail(options.error());
   spec_.options = *options;
   if (engine_) engine_->configure(options->engine);
+  if (peer_host_) peer_host_->every(report_interval(options->engine.detect_min));
   events_.add("state", "options changed", to_json(spec_.options));
   after_event();
   responder.reply({200, to_json(spec_.options).dump()});

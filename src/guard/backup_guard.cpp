@@ -27,19 +27,7 @@ using engine::backup_action::StateChanged;
 
 namespace {
 constexpr std::chrono::milliseconds farewell{300};
-constexpr std::chrono::milliseconds report_interval_min{50};
-constexpr std::chrono::milliseconds report_interval_max{500};
-/// Several within detect_min: a missed one must not tip the scales. Not more, for each is an exchange over
-/// TLS on every path between the hosts.
-constexpr unsigned reports_within_detect_min = 5;
 constexpr std::chrono::seconds health_interval{1};
-
-std::chrono::milliseconds report_interval(engine::Duration detect_min) {
-  const auto fitting =
-      std::chrono::duration_cast<std::chrono::milliseconds>(detect_min / reports_within_detect_min);
-  return std::clamp(fitting, report_interval_min, report_interval_max);
-}
-
 }  // namespace
 
 BackupGuard::BackupGuard(boost::asio::io_context& io, GuardSpec spec)

@@ -1,5 +1,6 @@
 #include "guard/host_watch.hpp"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -8,6 +9,10 @@
 
 namespace remus::guard {
 namespace {
+
+constexpr unsigned reports_within_detect_min = 5;
+constexpr std::chrono::milliseconds report_interval_min{50};
+constexpr std::chrono::milliseconds report_interval_max{500};
 
 Result<engine::HostReport> parse(const http::Response& response) {
   if (response.status >= 400) return std::unexpected(http::error_of(response));
@@ -23,6 +28,12 @@ bool shows_life(Errc kind) noexcept {
 }
 
 }  // namespace
+
+std::chrono::milliseconds report_interval(engine::Duration detect_min) {
+  const auto fitting =
+      std::chrono::duration_cast<std::chrono::milliseconds>(detect_min / reports_within_detect_min);
+  return std::clamp(fitting, report_interval_min, report_interval_max);
+}
 
 HostWatch::HostWatch(boost::asio::io_context& io, const GuardSpec& spec,
                      const std::shared_ptr<link::Pki>& pki)

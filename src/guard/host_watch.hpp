@@ -11,6 +11,7 @@
 
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -22,6 +23,10 @@
 
 namespace remus::guard {
 
+/// How often the backup asks: several times within detect_min, for one missed report must not tip the scales. Not
+/// more, for each is an exchange over TLS on every path between the hosts.
+[[nodiscard]] std::chrono::milliseconds report_interval(engine::Duration detect_min);
+
 class HostWatch final {
  public:
   using OnReport = std::function<void(const engine::HostReport&)>;
@@ -32,6 +37,8 @@ class HostWatch final {
 
   /// Asks on each path every `interval`; a path whose question is still open is not asked again meanwhile.
   void start(std::chrono::milliseconds interval, OnReport on_report);
+  /// From the next question on. Takes effect within the interval of before.
+  void every(std::chrono::milliseconds interval) noexcept { interval_ = interval; }
   /// Asks once on every path. `done` is called when all have answered or failed, with what came.
   void ask_once(std::chrono::milliseconds timeout, std::function<void(std::vector<engine::HostReport>)> done);
 
