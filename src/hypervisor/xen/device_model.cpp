@@ -6,8 +6,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cstdlib>
+#include <span>
 #include <string_view>
 
 namespace remus::hypervisor::xen {
@@ -25,6 +25,10 @@ Result<std::shared_ptr<qemu::Qmp>> connect(std::uint32_t domid) {
   return monitor;
 }
 
+struct FreeStrings {
+  void operator()(char** strings) const noexcept { std::free(static_cast<void*>(strings)); }
+};
+
 void append_text(DeviceStateWriter& state, std::string_view text) {
   state.append(std::as_bytes(std::span{text}));
   state.append(bytes_of('\0'));
@@ -40,7 +44,21 @@ Status DeviceModel::open() {
   file_.reset(::memfd_create("remus-device-model", MFD_CLOEXEC));
   if (!file_) return fail_errno(errno, "cannot make a memory file for the device model's state");
   path_ = fmt::format("/proc/{}/fd/{}", ::getpid(), file_.get());
+  remembers_places_ = !places().empty();
   return {};
+}
+
+std::vector<std::string> DeviceModel::places() const {
+  unsigned count = 0;
+  const std::unique_ptr<char*, FreeStrings> entries{
+      xs_directory(handles_->store(), XBT_NULL, (places_path() + "/physmap").c_str(), &count)};
+  if (!entries) return {};
+  const std::span names{entries.get(), count};
+  return {names.begin(), names.end()};
+}
+
+std::string DeviceModel::places_path() const {
+  return fmt::format("/local/domain/0/device-model/{}", domid_);
 }
 
 Status DeviceModel::log_writes(bool on) {
@@ -93,29 +111,25 @@ Status DeviceModel::save(DeviceStateWriter& state) {
 }
 
 Status DeviceModel::save_xenstore(DeviceStateWriter& state) {
-  const std::string root = fmt::format("/local/domain/0/device-model/{}", domid_);
-  unsigned count = 0;
-  char** entries = xs_directory(handles_->store(), XBT_NULL, (root + "/physmap").c_str(), &count);
-  if (entries == nullptr || count == 0) {
-    std::free(static_cast<void*>(entries));
-    return {};  // stock save writes no record then
-  }
+  if (!remembers_places_) return {};
+  const std::vector<std::string> entries = places();
+  if (entries.empty()) return {};  // stock save writes no record then
   state.begin(Section::emulator_xenstore);
   state.append(bytes_of(EmulatorHeader{}));
   Status result{};
-  for (unsigned i = 0; i < count && result; ++i) {
+  for (const std::string& entry : entries) {
     for (const char* part : {"start_addr", "size", "name"}) {
-      const std::string key = fmt::format("physmap/{}/{}", entries[i], part);
-      const auto value = handles_->read(fmt::format("{}/{}", root, key));
+      const std::string key = fmt::format("physmap/{}/{}", entry, part);
+      const auto value = handles_->read(fmt::format("{}/{}", places_path(), key));
       if (!value) {
-        result = fail(Errc::io, fmt::format("xenstore has no {}/{}", root, key));
+        result = fail(Errc::io, fmt::format("xenstore has no {}/{}", places_path(), key));
         break;
       }
       append_text(state, key);
       append_text(state, *value);
     }
+    if (!result) break;
   }
-  std::free(static_cast<void*>(entries));
   state.end();
   return result;
 }

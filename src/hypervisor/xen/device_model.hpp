@@ -6,6 +6,8 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "base/fd.hpp"
 #include "hypervisor/qemu/qmp.hpp"
@@ -38,6 +40,9 @@ class DeviceModel final {
 
  private:
   Status save_xenstore(DeviceStateWriter& state);
+  /// Where it says in xenstore that it has put its own memory (video) into the guest's.
+  [[nodiscard]] std::vector<std::string> places() const;
+  [[nodiscard]] std::string places_path() const;
 
   std::shared_ptr<Handles> handles_;
   std::uint32_t domid_;
@@ -45,6 +50,9 @@ class DeviceModel final {
   std::shared_ptr<qemu::Qmp> monitor_{};
   Fd file_{};           ///< a memfd QEMU writes its state to
   std::string path_{};  ///< as QEMU reaches it
+  /// QEMU built for Xen 4.10 and later keeps its places in its own state, and xenstored need not be asked in
+  /// each pause: a guest would stand still for as long as that hangs.
+  bool remembers_places_{false};
   bool logging_{false};
   bool stopped_{false};
 };
