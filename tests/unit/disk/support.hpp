@@ -1,0 +1,59 @@
+// What disk tests share: a disk as an array, random changes to it, logs with little room.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <vector>
+
+#include "../temp_dir.hpp"
+#include "disk/write_log.hpp"
+
+namespace remus::disk::test {
+
+using Bytes = std::vector<std::byte>;
+
+template <typename T>
+T must(Result<T> result) {
+  if (!result) throw std::runtime_error{result.error().text()};
+  return std::move(*result);
+}
+inline void must(Status status) {
+  if (!status) throw std::runtime_error{status.error().text()};
+}
+
+inline Bytes pattern(std::size_t bytes, std::uint64_t seed) {
+  std::mt19937_64 random{seed};
+  Bytes out(bytes);
+  for (auto& byte : out) byte = static_cast<std::byte>(random() | 1);  // never what a hole reads as
+  return out;
+}
+
+inline void apply(const Write& write, Bytes& disk) {
+  if (write.offset + write.bytes > disk.size()) throw std::runtime_error{"write beyond the disk"};
+  if (write.kind == WriteKind::data) {
+    std::ranges::copy(write.data, disk.begin() + static_cast<std::ptrdiff_t>(write.offset));
+  } else {
+    std::fill_n(disk.begin() + static_cast<std::ptrdiff_t>(write.offset), write.bytes, std::byte{0});
+  }
+}
+
+inline void apply(const Portion& portion, Bytes& disk) {
+  std::uint64_t behind = 0;
+  must(portion.visit([&](const Write& write) -> Status {
+    EXPECT_GE(write.offset, behind) << "writes come in order and do not overlap";
+    behind = write.offset + write.bytes;
+    apply(write, disk);
+    return {};
+  }));
+}
+
+inline std::shared_ptr<ChunkPool> small_pool(const remus::test::TempDir& directory, std::size_t memory_chunks,
+                                             std::size_t spill_chunks) {
+  return must(ChunkPool::create({memory_chunks * chunk_bytes, spill_chunks * chunk_bytes}, directory.path()));
+}
+
+}  // namespace remus::disk::test
