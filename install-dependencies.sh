@@ -18,7 +18,7 @@ END
 build=(
   g++ cmake ninja-build ccache pkg-config
   libboost1.81-dev libssl-dev libnl-route-3-dev libxen-dev libzstd-dev liblz4-dev libxxhash-dev
-  libfmt-dev libspdlog-dev nlohmann-json3-dev libtomlplusplus-dev libcli11-dev
+  libnbd-dev libfmt-dev libspdlog-dev nlohmann-json3-dev libtomlplusplus-dev libcli11-dev
   libgtest-dev libgmock-dev libbenchmark-dev
 )
 # The labs: two hosts in namespaces, a guest of busybox on Debian's cloud kernel; two Xen hosts as emulated machines. Kernels,

@@ -13,7 +13,7 @@ from lab.xen import packages  # noqa: E402  (the path must be set first)
 # What ./install-dependencies.sh installs for this machine's own word size, without Xen.
 WANTED = [
     "libc6-dev:i386", "libstdc++-12-dev:i386", "libgcc-12-dev:i386", "libboost1.81-dev:i386", "libssl-dev:i386",
-    "libnl-route-3-dev:i386", "libzstd-dev:i386", "liblz4-dev:i386", "libxxhash-dev:i386", "libfmt-dev:i386",
+    "libnl-route-3-dev:i386", "libzstd-dev:i386", "liblz4-dev:i386", "libxxhash-dev:i386", "libfmt-dev:i386", "libnbd-dev:i386",
     "libspdlog-dev:i386", "nlohmann-json3-dev", "libtomlplusplus-dev:i386", "libcli11-dev", "libgtest-dev:i386",
     "libgmock-dev:i386",
 ]  # fmt: skip

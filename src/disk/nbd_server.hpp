@@ -1,0 +1,87 @@
+// Serves one disk of a guest to the QEMU that mirrors its writes to us: an NBD server over a unix socket.
+//
+//   QEMU ──▶ guest's disk              (as before)
+//     └────▶ NBD export ──▶ WriteSink  (the guest's write ends when both have it)
+//
+// The guest waits for each answer, and QEMU as a whole waits for them when it stops the guest: whoever stalls the sink
+// stalls the guest, and nothing but an answer or a closed connection frees it. So the sink answers at once, and when it
+// cannot for long, the owner stops this server: QEMU then ends its mirror job and the guest goes on without us.
+//
+// A connection comes from whoever connects to the socket, or is handed to serve(): one end of a socket pair whose other
+// end QEMU got by `getfd`, so that no path, user or confinement of QEMU's matters and nobody else can connect. Each
+// has a thread; see nbd_session.hpp for what is served.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <thread>
+
+#include "base/error.hpp"
+#include "base/fd.hpp"
+#include "disk/nbd_session.hpp"
+
+namespace remus::disk {
+
+struct NbdServerOptions {
+  std::filesystem::path socket{};  ///< made anew, mode 0600; removed by stop(). Empty: none, only serve()
+  /// Who may connect: the socket is given to this process's user, and others are turned away. 0: whoever can.
+  pid_t client{};
+  /// A connection ended; why, if it did not end in good order. On the connection's thread: be quick.
+  std::function<void(const Status&)> on_disconnect{};
+};
+
+class NbdServer final {
+ public:
+  static constexpr std::size_t connections_max = 16;  ///< further ones are closed at once
+
+  /// `sink` outlives the server. Errors: exists (the path is no socket), not_found (no such client), io.
+  static Result<std::unique_ptr<NbdServer>> start(NbdExport exported, WriteSink& sink,
+                                                  NbdServerOptions options);
+  ~NbdServer();
+  NbdServer(const NbdServer&) = delete;
+  NbdServer& operator=(const NbdServer&) = delete;
+
+  /// Serves a client on a connected stream socket. Not together with stop(). Errors: exhausted (connections_max).
+  Status serve(Fd fd);
+
+  /// Closes all connections and waits for their threads; a sink that makes one wait must be woken first by its
+  /// owner. Idempotent.
+  void stop();
+
+  /// What was served over all connections so far.
+  [[nodiscard]] NbdSession::Counts counts() const;
+  [[nodiscard]] std::size_t connections() const;
+  [[nodiscard]] const std::filesystem::path& socket() const noexcept { return options_.socket; }
+
+ private:
+  struct Connection {
+    Fd fd{};
+    NbdSession::Counts counts{};  ///< guarded by mutex_
+    bool ended{};                 ///< guarded by mutex_
+    std::thread thread{};
+  };
+
+  NbdServer(NbdExport exported, WriteSink& sink, NbdServerOptions options, Fd listener);
+  void accept();
+  void reap();
+  void run(Connection& connection);
+  Status converse(Connection& connection, NbdSession& session);
+  [[nodiscard]] bool may_connect(int fd) const;
+
+  NbdExport export_;
+  WriteSink* sink_;
+  NbdServerOptions options_;
+  Fd listener_;
+  std::atomic<bool> stopping_{false};
+  mutable std::mutex mutex_{};
+  std::list<Connection> connections_{};
+  NbdSession::Counts ended_{};  ///< of connections that are gone
+  std::thread acceptor_{};
+};
+
+}  // namespace remus::disk
