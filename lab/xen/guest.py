@@ -8,8 +8,9 @@
 | hvm-nopv | the same that does not know of Xen: virtio-net, no PV drivers   | HAP                         |
 | pvh32    | 32-bit (PAE) Linux                                              | shadow paging               |
 | hvm32    | 32-bit (PAE) Linux booted by a BIOS, PV drivers                 | shadow paging               |
+| pv32     | a 32-bit (PAE) paravirtual guest of the lab's own (pv32/)       | shadow paging               |
 
-Kernels and initramfs are on every host's /lab; an HVM guest's disk is put on both hosts, at the same path, so that the very
+pv32 is no Linux: it serves the session and `stat("counter")`, and runs no programs. Kernels and initramfs are on every host's /lab; an HVM guest's disk is put on both hosts, at the same path, so that the very
 same configuration is right on the other host.
 """
 
@@ -24,7 +25,7 @@ from lab.common.userland import Userland
 from lab.xen import guest_image
 from lab.xen.host import Host
 
-KINDS = ("pv", "pvh", "hvm", "hvm-nopv", "pvh32", "hvm32")
+KINDS = ("pv", "pvh", "hvm", "hvm-nopv", "pvh32", "hvm32", "pv32")
 DISKS = "/var/lib/remus-lab"
 BOOT_S_MAX = 300
 
@@ -56,6 +57,11 @@ class GuestSpec:
         return self.kind.startswith("hvm")
 
     @property
+    def paravirtual(self) -> bool:
+        """Whether it needs no virtualization by the processor."""
+        return self.kind in ("pv", "pv32")
+
+    @property
     def config(self) -> str:
         """Where its configuration is, on every host."""
         return f"/etc/xen/{self.name}.cfg"
@@ -76,18 +82,19 @@ class GuestSpec:
     def config_text(self) -> str:
         """The configuration for xl."""
         kind = "hvm" if self.has_bios else self.kind.removesuffix("32")
-        model = {"hvm-nopv": ",model=virtio-net-pci", "pv": "", "pvh": "", "pvh32": ""}.get(self.kind, ",type=vif")
+        model = {"hvm-nopv": ",model=virtio-net-pci", "pv": "", "pvh": "", "pvh32": "", "pv32": ""}.get(self.kind, ",type=vif")
         lines = [f'name = "{self.name}"', f'type = "{kind}"', f"memory = {self.memory_mib}", f"maxmem = {self.memory_mib}"]
         lines += [f"vcpus = {self.cpus}", f"vif = ['mac={self.mac},bridge=xenbr0{model}']", 'on_crash = "preserve"']
         if self.has_bios:
             lines += [f"disk = ['format=raw,vdev=hda,access=rw,backendtype=qdisk,target={self.disk}']"]
             lines += ['hdtype = "ahci"', 'vga = "none"', "nographic = 1", "vnc = 0"]
         else:
-            lines += [f'kernel = "/lab/kernel{self.bits}"', f'ramdisk = "/lab/initrd{self.bits}"']
+            own = [f'kernel = "/lab/kernel{self.bits}"', f'ramdisk = "/lab/initrd{self.bits}"']
+            lines += ['kernel = "/lab/pv32"'] if self.kind == "pv32" else own
             lines += [f'extra = "{self.arguments()}"']
-        if self.kind != "pv":
+        if not self.paravirtual:
             lines += ['tsc_mode = "native"']  # an emulated processor has no invariant TSC: each RDTSC would trap
-        if self.bits == 32:
+        if self.bits == 32 and not self.paravirtual:
             lines += ["hap = 0"]  # 32-bit PAE with HAP spins in an emulated machine
         return "\n".join([*lines, *self.extra]) + "\n"
 

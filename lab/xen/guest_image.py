@@ -14,7 +14,7 @@ from lab.common import paths
 from lab.common.image import initramfs
 from lab.common.shell import run
 from lab.common.toolchain import WARNINGS
-from lab.xen import packages, workshop
+from lab.xen import packages, pv32_guest, workshop
 from lab.xen.kernels import XenKernel, guest_kernel, guest_kernel_32
 
 MODULES = ("xen_netfront", "xen_blkfront", "virtio_pci", "virtio_net")
@@ -56,8 +56,8 @@ def boot_files(bits: int) -> tuple[XenKernel, Path]:
 
 @lru_cache(maxsize=None)
 def image() -> Path:
-    """The disk image for /lab: kernel64, initrd64, kernel32, initrd32."""
-    files = {}
+    """The disk image for /lab: kernel64, initrd64, kernel32, initrd32, pv32."""
+    files = {"pv32": pv32_guest.kernel()}
     for bits in (64, 32):
         kernel, initrd = boot_files(bits)
         files |= {f"kernel{bits}": kernel.elf, f"initrd{bits}": initrd}

@@ -170,7 +170,7 @@ def test_stock_migration_keeps_a_session(clean):
 
 
 @pytest.mark.long_form
-@pytest.mark.parametrize("kind", ["pv", "pvh", "hvm", "hvm-nopv", "pvh32", "hvm32"])
+@pytest.mark.parametrize("kind", ["pv", "pvh", "hvm", "hvm-nopv", "pvh32", "hvm32", "pv32"])
 def test_stock_save_and_restore(clean, kind):
     if kind == "hvm32" and not patched_qemu.restores_hvm32():
         pytest.skip("this QEMU cannot restore a 32-bit HVM guest, and how to patch it is not known (lab/xen/patched_qemu.py)")
