@@ -1,0 +1,259 @@
+#include "disk/nbd_reader.hpp"
+
+#include <fmt/format.h>
+#include <libnbd.h>
+
+#include <algorithm>
+#include <array>
+#include <thread>
+
+namespace remus::disk {
+
+struct NbdReader::Library {
+  Library() : handle{::nbd_create()} {}
+  Library(const Library&) = delete;
+  Library& operator=(const Library&) = delete;
+  ~Library() { close(); }
+  void close() {
+    if (handle != nullptr) ::nbd_close(handle);
+    handle = nullptr;
+  }
+  nbd_handle* handle;
+};
+
+namespace {
+
+constexpr const char* allocation = "base:allocation";
+
+std::string library_words() {
+  const char* words = ::nbd_get_error();
+  return words == nullptr ? "no reason given" : words;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<NbdReader>> NbdReader::connect(const std::filesystem::path& socket,
+                                                      const std::string& name) {
+  auto library = std::make_unique<Library>();
+  nbd_handle* handle = library->handle;
+  const auto failed = [&] {
+    return fail(Errc::unreachable,
+                fmt::format("cannot read disk '{}' at {}: {}", name, socket.native(), library_words()));
+  };
+  if (handle == nullptr || ::nbd_set_export_name(handle, name.c_str()) != 0 ||
+      ::nbd_add_meta_context(handle, allocation) != 0 || ::nbd_connect_unix(handle, socket.c_str()) != 0)
+    return failed();
+  const std::int64_t bytes = ::nbd_get_size(handle);
+  const int knows_holes = ::nbd_can_meta_context(handle, allocation);
+  if (bytes < 0 || knows_holes < 0) return failed();
+  return std::unique_ptr<NbdReader>{
+      new NbdReader{std::move(library), static_cast<std::uint64_t>(bytes), knows_holes == 1}};
+}
+
+NbdReader::NbdReader(std::unique_ptr<Library> library, std::uint64_t bytes, bool knows_holes)
+    : library_{std::move(library)}, bytes_{bytes}, knows_holes_{knows_holes} {}
+
+NbdReader::~NbdReader() = default;
+
+Result<std::vector<NbdReader::Extent>> NbdReader::status(std::uint64_t offset, std::uint64_t bytes) {
+  if (!knows_holes_) return std::vector{Extent{offset, bytes, false}};
+  struct Answer {
+    std::uint64_t at{};
+    std::uint64_t end{};
+    std::vector<Extent> extents{};
+  } answer{offset, offset + bytes, {}};
+  nbd_extent_callback callback{};
+  callback.user_data = &answer;
+  callback.callback = [](void* data, const char*, std::uint64_t, std::uint32_t* entries, std::size_t count,
+                         int*) {
+    auto& to = *static_cast<Answer*>(data);
+    for (std::size_t i = 0; i + 1 < count && to.at < to.end; i += 2) {
+      const std::uint64_t length = std::min<std::uint64_t>(entries[i], to.end - to.at);
+      to.extents.push_back({to.at, length, (entries[i + 1] & LIBNBD_STATE_ZERO) != 0});
+      to.at += length;
+    }
+    return 0;
+  };
+  if (::nbd_block_status(library_->handle, bytes, offset, callback, 0) != 0)
+    return fail(Errc::io,
+                fmt::format("cannot ask for the holes of the disk at byte {}: {}", offset, library_words()));
+  if (answer.at == offset)
+    return fail(Errc::corrupt,
+                fmt::format("the disk's NBD export says nothing of what lies at byte {}", offset));
+  return std::move(answer.extents);
+}
+
+/// One copy() under way.
+class NbdReader::Run final {
+ public:
+  Run(NbdReader& reader, CopySink& sink, CopyPace& pace, const std::stop_token& stop,
+      const std::function<void(const CopyProgress&)>& progress, std::uint64_t total_bytes)
+      : reader_{reader}, sink_{sink}, pace_{pace}, stop_{stop}, told_{progress} {
+    progress_.total_bytes = total_bytes;
+  }
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
+  ~Run() {
+    // libnbd writes into our buffers until the connection is closed: that first.
+    if (std::ranges::any_of(reads_, &Read::under_way)) reader_.library_->close();
+    for (const Read& read : reads_)
+      if (read.under_way) sink_.abandon(read.ticket);
+  }
+
+  Status range(CopyRange range) {
+    while (range.bytes != 0) {
+      auto extents = reader_.status(range.offset, std::min(range.bytes, window_bytes));
+      if (!extents) return std::unexpected(extents.error());
+      for (const Extent& extent : *extents) {
+        if (Status done = extent.hole ? hole(extent) : data(extent); !done) return done;
+        range.offset += extent.bytes;
+        range.bytes -= extent.bytes;
+      }
+    }
+    return {};
+  }
+
+  /// Waits until every read has ended.
+  Status finish() {
+    for (std::size_t i = 0; i < reads_.size(); ++i)
+      if (Status done = settle(reads_[(next_ + i) % reads_.size()]); !done) return done;
+    return {};
+  }
+
+ private:
+  static constexpr std::uint64_t window_bytes = 1ULL << 30U;  ///< asked for holes at once
+  struct Read {
+    bool under_way{};
+    CopySink::Ticket ticket{};
+    std::int64_t cookie{};
+    std::uint64_t offset{};
+    std::size_t bytes{};
+    std::vector<std::byte> buffer{};
+  };
+
+  Status hole(const Extent& extent) {
+    for (std::uint64_t at = 0; at < extent.bytes;) {
+      const Extent part{extent.offset + at, std::min(extent.bytes - at, hole_bytes_max), true};
+      if (stop_.stop_requested()) return stopped();
+      const auto ticket = sink_.begin(part.offset, part.bytes);
+      auto now = reader_.status(part.offset, part.bytes);
+      const bool still = now && now->size() == 1 && now->front().hole && now->front().bytes == part.bytes;
+      if (!still) {
+        sink_.abandon(ticket);
+        if (!now) return std::unexpected(now.error());
+        if (Status read = data(part); !read) return read;
+      } else {
+        if (Status taken = sink_.finish_zero(ticket); !taken) return taken;
+        done(part.bytes);
+      }
+      at += part.bytes;
+    }
+    return {};
+  }
+
+  Status data(const Extent& extent) {
+    for (std::uint64_t at = 0; at < extent.bytes;) {
+      const std::uint64_t offset = extent.offset + at;
+      // Chunks end at multiples of their length, so that ranges of any alignment do not make all reads unaligned.
+      const auto bytes = static_cast<std::size_t>(
+          std::min<std::uint64_t>(extent.bytes - at, chunk_bytes - offset % chunk_bytes));
+      Read& read = reads_[next_];
+      if (Status ended = settle(read); !ended) return ended;
+      next_ = (next_ + 1) % reads_.size();
+      if (Status waited = wait(pace_.take(bytes, CopyPace::Clock::now())); !waited) return waited;
+      read.buffer.resize(chunk_bytes);
+      read.offset = offset;
+      read.bytes = bytes;
+      read.ticket = sink_.begin(offset, bytes);
+      read.cookie = ::nbd_aio_pread(reader_.library_->handle, read.buffer.data(), bytes, offset,
+                                    NBD_NULL_COMPLETION, 0);
+      if (read.cookie < 0) {
+        sink_.abandon(read.ticket);
+        return unreadable(offset);
+      }
+      read.under_way = true;
+      at += bytes;
+    }
+    return {};
+  }
+
+  /// Waits for this read's end and hands on what was read.
+  Status settle(Read& read) {
+    const auto give_up = CopyPace::Clock::now() + silence_max;
+    while (read.under_way) {
+      const int completed =
+          ::nbd_aio_command_completed(reader_.library_->handle, static_cast<std::uint64_t>(read.cookie));
+      if (completed < 0) {
+        return unreadable(read.offset);
+      }
+      if (completed == 1) return take(read);
+      if (stop_.stop_requested()) return stopped();
+      if (CopyPace::Clock::now() > give_up)
+        return fail(Errc::timeout, fmt::format("no answer for {} s to a read of the disk at byte {}",
+                                               silence_max.count(), read.offset));
+      if (::nbd_poll(reader_.library_->handle, 100) < 0) return unreadable(read.offset);
+    }
+    return {};
+  }
+
+  Status take(Read& read) {
+    read.under_way = false;
+    const std::span data{read.buffer.data(), read.bytes};
+    // Allocated, but never written or cleared: costs the log and the link nothing.
+    const bool zero =
+        data.front() == std::byte{0} && std::ranges::equal(data.first(data.size() - 1), data.subspan(1));
+    if (Status taken = zero ? sink_.finish_zero(read.ticket) : sink_.finish(read.ticket, data); !taken)
+      return taken;
+    progress_.read_bytes += read.bytes;
+    done(read.bytes);
+    return {};
+  }
+
+  void done(std::uint64_t bytes) {
+    progress_.done_bytes += bytes;
+    if (told_) told_(progress_);
+  }
+
+  Status wait(CopyPace::Clock::duration time) {
+    constexpr CopyPace::Clock::duration step = std::chrono::milliseconds{50};
+    for (; time > CopyPace::Clock::duration::zero(); time -= std::min(time, step)) {
+      if (stop_.stop_requested()) return stopped();
+      std::this_thread::sleep_for(std::min(time, step));
+    }
+    return stop_.stop_requested() ? stopped() : Status{};
+  }
+
+  static std::unexpected<Error> stopped() { return fail(Errc::closed, "copying the disk was ended"); }
+  static std::unexpected<Error> unreadable(std::uint64_t offset) {
+    return fail(Errc::io, fmt::format("cannot read the disk at byte {}: {}", offset, library_words()));
+  }
+
+  NbdReader& reader_;
+  CopySink& sink_;
+  CopyPace& pace_;
+  const std::stop_token& stop_;
+  const std::function<void(const CopyProgress&)>& told_;
+  CopyProgress progress_{};
+  std::array<Read, reads_max> reads_{};
+  std::size_t next_{};
+};
+
+Status NbdReader::copy(std::span<const CopyRange> ranges, CopySink& sink, CopyPace& pace,
+                       const std::stop_token& stop,
+                       const std::function<void(const CopyProgress&)>& progress) {
+  if (library_->handle == nullptr)
+    return fail(Errc::closed, "the connection to the disk's export was ended by an error");
+  std::uint64_t total_bytes = 0;
+  for (const CopyRange& range : ranges) {
+    if (range.offset > bytes_ || range.bytes > bytes_ - range.offset)
+      return fail(Errc::invalid, fmt::format("bytes {} to {} are beyond the disk's end at {}", range.offset,
+                                             range.offset + range.bytes, bytes_));
+    total_bytes += range.bytes;
+  }
+  Run run{*this, sink, pace, stop, progress, total_bytes};
+  for (const CopyRange& range : ranges)
+    if (Status done = run.range(range); !done) return done;
+  return run.finish();
+}
+
+}  // namespace remus::disk
