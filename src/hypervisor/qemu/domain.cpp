@@ -41,7 +41,7 @@ class Source final : public QemuDomain {
   Source(std::shared_ptr<Qmp> qmp, AttachOptions options, GuestFacts facts, const nlohmann::json& files,
          GuestMemory memory, Fd process)
       : qmp_{std::move(qmp)},
-        options_{options},
+        options_{std::move(options)},
         facts_{std::move(facts)},
         memory_{std::move(memory)},
         process_{std::move(process)},
@@ -270,7 +270,7 @@ Status Source::detach() {
 Result<std::unique_ptr<QemuDomain>> attach_qemu(std::shared_ptr<Qmp> qmp, AttachOptions options) {
   auto facts = inspect(*qmp);
   if (!facts) return std::unexpected(facts.error());
-  std::vector<std::string> reasons = objections(*facts);
+  std::vector<std::string> reasons = objections(*facts, options.disks);
   StandbyPaths paths;
   for (const auto& net : facts->netdevs) paths.taps[net.id] = "tap";
   DerivedCommandLine line = derive_command_line(*facts, paths);
@@ -281,8 +281,8 @@ Result<std::unique_ptr<QemuDomain>> attach_qemu(std::shared_ptr<Qmp> qmp, Attach
   if (!process) return fail_errno(errno, fmt::format("cannot watch QEMU's process {}", facts->pid));
   auto memory = GuestMemory::locate(*qmp, *facts);
   if (!memory) return std::unexpected(memory.error());
-  return std::make_unique<Source>(std::move(qmp), options, std::move(*facts), describe_files(line.files),
-                                  std::move(*memory), std::move(process));
+  return std::make_unique<Source>(std::move(qmp), std::move(options), std::move(*facts),
+                                  describe_files(line.files), std::move(*memory), std::move(process));
 }
 
 }  // namespace remus::hypervisor::qemu

@@ -28,6 +28,8 @@ struct AttachOptions {
   std::chrono::milliseconds ready_timeout{10'000};  ///< QEMU must ask for a checkpoint within this
   std::chrono::milliseconds stream_timeout{
       10'000};  ///< silence inside a checkpoint longer than this is a failure
+  /// Disks whose writes the caller follows (disk_tap.hpp), by any of their names; other writable disks are refused.
+  std::vector<std::string> disks{};
 };
 
 /// Called around every pause, on the capture thread. The output buffer needs them (output/redirector.hpp).

@@ -27,10 +27,30 @@ struct NetDevice {
   std::string bridge{};  ///< which the tap is enslaved to; may be empty
 };
 
+/// A place for a disk in the guest, and what is in it.
 struct Disk {
-  std::string device{};  ///< how QEMU calls it
+  std::string device{};  ///< how a person calls it: `-drive`'s id, else its device's id, else its node's name
   std::string file{};    ///< empty: no medium
   bool read_only{};
+  std::string id{};      ///< of the guest's device ("vd0"); may be empty
+  std::string node{};    ///< what that device reads and writes, in QEMU's graph of block nodes
+  std::string driver{};  ///< of that node: "raw", "qcow2", "throttle", ...
+  std::uint64_t bytes{};
+  bool removable{};
+  bool encrypted{};
+};
+
+/// A task of QEMU's own under way: a block job, a snapshot being saved.
+struct Job {
+  std::string id{};
+  std::string type{};  ///< "backup", "mirror", "snapshot-save", ...
+};
+
+/// A block node of QEMU's that others can reach (NBD, vhost-user-blk, FUSE).
+struct BlockExport {
+  std::string id{};
+  std::string type{};
+  std::string node{};
 };
 
 /// A user-created device ("-device" or device_add).
@@ -55,6 +75,8 @@ struct GuestFacts {
   std::vector<NetDevice> netdevs{};
   std::vector<std::string> vhost_devices{};  ///< virtio devices whose packets bypass QEMU
   std::vector<Disk> disks{};
+  std::vector<Job> jobs{};
+  std::vector<BlockExport> exports{};
   std::vector<Device> devices{};
   pid_t pid{};
   std::string binary{};     ///< what /proc/PID/exe names

@@ -91,15 +91,15 @@ class Inspector final {
   Status disks() {
     auto blocks = qmp_.execute("query-block");
     if (!blocks) return std::unexpected(blocks.error());
-    for (const json& entry : *blocks) {
-      Disk disk{entry.value("device", ""), "", true};
-      if (disk.device.empty()) disk.device = entry.value("qdev", "");
-      if (const auto medium = entry.find("inserted"); medium != entry.end()) {
-        disk.file = medium->value("file", "");
-        disk.read_only = medium->at("ro").get<bool>();
-      }
-      facts_.disks.push_back(std::move(disk));
-    }
+    facts_.disks = parse_query_block(*blocks);
+    auto jobs = qmp_.execute("query-jobs");
+    if (!jobs) return std::unexpected(jobs.error());
+    for (const json& entry : *jobs)
+      facts_.jobs.push_back({entry.at("id").get<std::string>(), entry.at("type").get<std::string>()});
+    if (auto exports = qmp_.execute("query-block-exports"))  // older than 5.2: none there
+      for (const json& entry : *exports)
+        facts_.exports.push_back({entry.at("id").get<std::string>(), entry.at("type").get<std::string>(),
+                                  entry.at("node-name").get<std::string>()});
     return {};
   }
 
@@ -177,6 +177,35 @@ class Inspector final {
 };
 
 }  // namespace
+
+std::vector<Disk> parse_query_block(const json& answer) {
+  std::vector<Disk> out;
+  for (const json& entry : answer) {
+    Disk disk{.device = entry.value("device", ""), .read_only = true};
+    // "/machine/peripheral/vd0/virtio-backend", or just "vd0": what the user called the device.
+    const std::string qdev = entry.value("qdev", "");
+    std::string_view id{qdev};
+    if (constexpr std::string_view place = "/machine/peripheral/"; id.starts_with(place))
+      id.remove_prefix(place.size());
+    if (constexpr std::string_view part = "/virtio-backend"; id.ends_with(part))
+      id.remove_suffix(part.size());
+    if (!id.starts_with('/')) disk.id = id;
+    disk.removable = entry.value("removable", false);
+    if (const auto medium = entry.find("inserted"); medium != entry.end()) {
+      disk.file = medium->value("file", "");
+      disk.read_only = medium->at("ro").get<bool>();
+      disk.node = medium->value("node-name", "");
+      disk.driver = medium->value("drv", "");
+      disk.bytes = medium->at("image").value("virtual-size", std::uint64_t{0});
+      disk.encrypted = medium->value("encrypted", false);
+    }
+    if (disk.device.empty()) disk.device = disk.id;
+    if (disk.device.empty()) disk.device = disk.node;
+    if (disk.device.empty()) disk.device = qdev;
+    out.push_back(std::move(disk));
+  }
+  return out;
+}
 
 std::vector<NetDevice> parse_info_network(std::string_view text) {
   std::vector<NetDevice> out;

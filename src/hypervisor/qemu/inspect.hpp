@@ -11,8 +11,19 @@ namespace remus::hypervisor::qemu {
 /// Asks QEMU and /proc. Errors: those of Qmp; not_found if QEMU's process cannot be found.
 Result<GuestFacts> inspect(Qmp& qmp);
 
-/// Every reason why this guest cannot be protected, each a sentence with what to do; empty if it can. Pure.
-[[nodiscard]] std::vector<std::string> objections(const GuestFacts& facts);
+/// Every reason why this guest cannot be protected, each a sentence with what to do; empty if it can. `disks`: what is
+/// taken care of, by any of a disk's names; other writable disks are a reason. Pure.
+[[nodiscard]] std::vector<std::string> objections(const GuestFacts& facts,
+                                                  const std::vector<std::string>& disks = {});
+
+/// Every reason why these disks cannot be replicated. Pure.
+[[nodiscard]] std::vector<std::string> disk_objections(const GuestFacts& facts,
+                                                       const std::vector<std::string>& disks);
+/// The disk of that name (device, id or node); null if there is none, or more than one.
+[[nodiscard]] const Disk* find_disk(const GuestFacts& facts, std::string_view name);
+
+/// The guest's disks out of query-block's answer. Throws nlohmann::json::exception. Pure.
+[[nodiscard]] std::vector<Disk> parse_query_block(const nlohmann::json& answer);
 
 /// Memory devices, netdevs and blocks out of what `info network` and `info ramblock` print. Pure.
 [[nodiscard]] std::vector<NetDevice> parse_info_network(std::string_view text);

@@ -11,7 +11,10 @@ inline constexpr std::string_view leftover_prefix = "remus-";
 /// Chardevs of the derived command line (command_line_rules.cpp): they belong to the guest, not to us.
 inline constexpr std::string_view standby_chardev_prefix = "remus-guest-";
 
-/// Removes filter objects and chardevs of a dead predecessor.
+/// NBD nodes that a guest's writes are mirrored to.
+inline constexpr std::string_view disk_target_prefix = "remus-disk-";
+
+/// Removes filter objects and chardevs, taps and exports of disks of a dead predecessor.
 Status remove_leftovers(Qmp& qmp);
 
 }  // namespace remus::hypervisor::qemu

@@ -65,12 +65,6 @@ void device_objections(const GuestFacts& facts, std::vector<std::string>& out) {
         "device '{}' uses vhost: its packets bypass QEMU, so they cannot be held; start the guest "
         "with vhost=off on its netdev",
         device));
-  for (const Disk& disk : facts.disks)
-    if (!disk.file.empty() && !disk.read_only)
-      out.push_back(
-          fmt::format("disk '{}' ({}) without replication: replicated disks are not supported yet; detach it "
-                      "or make it readonly",
-                      disk.device, disk.file));
 }
 
 /// What was plugged in after the start is not on the command line that the standby's is derived from.
@@ -85,6 +79,8 @@ void hotplug_objections(const GuestFacts& facts, std::vector<std::string>& out) 
       if (id.empty()) ++anonymous;
       devices.insert(id);
     }
+    // QEMU makes a device of such a drive by itself.
+    if (option.name == "drive" && list.get_or("if", "") == "virtio") ++anonymous;
     if (option.name == "netdev" || option.name == "nic") netdevs.insert(id);
   }
   std::size_t anonymous_now = 0;
@@ -127,7 +123,7 @@ void netdev_objections(const GuestFacts& facts, std::vector<std::string>& out) {
 
 }  // namespace
 
-std::vector<std::string> objections(const GuestFacts& facts) {
+std::vector<std::string> objections(const GuestFacts& facts, const std::vector<std::string>& disks) {
   std::vector<std::string> out;
   state_objections(facts, out);
   if (std::ranges::find(facts.capabilities, "x-colo") == facts.capabilities.end())
@@ -141,6 +137,7 @@ std::vector<std::string> objections(const GuestFacts& facts) {
         "pages; use KVM, or QEMU 11",
         facts.version.text()));
   device_objections(facts, out);
+  for (auto& objection : disk_objections(facts, disks)) out.push_back(std::move(objection));
   if (facts.hotplugged_bytes != 0)
     out.emplace_back("memory was plugged into the running guest: not supported");
   if (facts.memory.empty())

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "hypervisor/qemu/disk_export.hpp"
+#include "hypervisor/qemu/disk_tap.hpp"
 #include "hypervisor/qemu/domain.hpp"
 #include "hypervisor/qemu/leftovers.hpp"
 #include "hypervisor/qemu/migration_control.hpp"
@@ -38,9 +40,27 @@ Status reset_settings(Qmp& qmp) {
   return {};
 }
 
+/// Taps of the guest's disks. Their jobs have ended by themselves, if the guest has written since.
+Status remove_taps(Qmp& qmp) {
+  auto jobs = qmp.execute("query-block-jobs");
+  if (!jobs) return std::unexpected(jobs.error());
+  for (const json& entry : *jobs)
+    if (const auto id = entry.value("device", ""); id.starts_with(leftover_prefix))
+      if (Status ended = end_job(qmp, id); !ended) return ended;
+  auto nodes = qmp.execute("query-named-block-nodes", {{"flat", true}});
+  if (!nodes) return std::unexpected(nodes.error());
+  for (const json& entry : *nodes)
+    if (const auto name = entry.value("node-name", ""); name.starts_with(disk_target_prefix))
+      if (auto gone = qmp.execute("blockdev-del", {{"node-name", name}}); !gone)
+        return std::unexpected(gone.error());
+  return {};
+}
+
 }  // namespace
 
 Status remove_leftovers(Qmp& qmp) {
+  if (Status gone = remove_taps(qmp); !gone) return gone;
+  if (Status gone = remove_exports(qmp); !gone) return gone;
   const auto ours = [](const json& entry, const char* key) {
     const auto name = entry.value(key, "");
     return name.starts_with(leftover_prefix) ? name : std::string{};

@@ -27,6 +27,12 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   facts.memory = {{"pc.ram", "pc.ram", 4096, 0}};
   static_cast<void>(derive_command_line(facts, {}));
   static_cast<void>(objections(facts));
-  static_cast<void>(facts_from_json(nlohmann::json::parse(text, nullptr, false)));
+  const auto value = nlohmann::json::parse(text, nullptr, false);
+  static_cast<void>(facts_from_json(value));
+  try {
+    facts.disks = parse_query_block(value);
+    static_cast<void>(disk_objections(facts, {"virtio0"}));
+  } catch (const nlohmann::json::exception&) {  // which inspect() turns into an error
+  }
   return 0;
 }

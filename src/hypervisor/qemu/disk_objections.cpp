@@ -1,0 +1,95 @@
+// Which disks of a guest can be replicated, and which stand in the way of protecting it.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "hypervisor/qemu/inspect.hpp"
+
+namespace remus::hypervisor::qemu {
+
+namespace {
+
+bool is_named(const Disk& disk, std::string_view name) {
+  return !name.empty() && (disk.device == name || disk.id == name || disk.node == name);
+}
+
+bool is_writable(const Disk& disk) {
+  return !disk.file.empty() && !disk.read_only;
+}
+
+std::string known_disks(const GuestFacts& facts) {
+  std::vector<std::string> names;
+  for (const Disk& disk : facts.disks)
+    if (is_writable(disk)) names.push_back(disk.device);
+  return names.empty() ? "it has no writable disk" : fmt::format("it has: {}", fmt::join(names, ", "));
+}
+
+void one_disk(const GuestFacts& facts, const Disk& disk, std::vector<std::string>& out) {
+  const auto object = [&](std::string_view why) {
+    out.push_back(fmt::format("disk '{}' ({}) {}", disk.device, disk.file, why));
+  };
+  if (disk.file.empty()) {
+    out.push_back(fmt::format("disk '{}' has no medium", disk.device));
+    return;
+  }
+  if (disk.read_only) object("is read-only: it needs no replication, do not name it");
+  if (disk.bytes == 0) object("is empty");
+  if (disk.removable) object("could be ejected: removable media are not replicated; make it readonly=on");
+  if (disk.encrypted) object("is encrypted by QEMU, and its replica would not be");
+  for (const Disk& other : facts.disks)
+    if (&other != &disk && !other.node.empty() && other.node == disk.node)
+      object(fmt::format("is in '{}' as well", other.device));
+  for (const BlockExport& exported : facts.exports)
+    if (exported.node == disk.node)
+      object(fmt::format(
+          "is exported to others ({} '{}'), who could write to it: end that (QMP: block-export-del)",
+          exported.type, exported.id));
+}
+
+}  // namespace
+
+const Disk* find_disk(const GuestFacts& facts, std::string_view name) {
+  const Disk* found = nullptr;
+  for (const Disk& disk : facts.disks) {
+    if (!is_named(disk, name)) continue;
+    if (found != nullptr) return nullptr;
+    found = &disk;
+  }
+  return found;
+}
+
+std::vector<std::string> disk_objections(const GuestFacts& facts, const std::vector<std::string>& disks) {
+  std::vector<std::string> out;
+  std::vector<const Disk*> named;
+  for (const auto& name : disks) {
+    const Disk* disk = find_disk(facts, name);
+    if (disk == nullptr) {
+      const bool several = std::ranges::any_of(facts.disks, [&](const Disk& d) { return is_named(d, name); });
+      out.push_back(several ? fmt::format("'{}' names more than one disk of this guest", name)
+                            : fmt::format("this guest has no disk '{}'; {}", name, known_disks(facts)));
+    } else if (std::ranges::find(named, disk) != named.end()) {
+      out.push_back(fmt::format("disk '{}' is named twice", disk->device));
+    } else {
+      named.push_back(disk);
+      one_disk(facts, *disk, out);
+    }
+  }
+  for (const Disk& disk : facts.disks)
+    if (is_writable(disk) && std::ranges::find(named, &disk) == named.end())
+      out.push_back(
+          fmt::format("disk '{}' ({}) without replication: replicated disks are not supported yet; detach it "
+                      "or make it readonly",
+                      disk.device, disk.file));
+  if (disks.empty()) return out;
+  if (!facts.version.at_least(7, 2))
+    out.push_back(fmt::format("QEMU {} is too old to replicate disks: 7.2 is the oldest supported for that",
+                              facts.version.text()));
+  for (const Job& job : facts.jobs)
+    out.push_back(
+        fmt::format("QEMU is busy with job '{}' ({}): wait for its end, or cancel it (QMP: job-cancel)",
+                    job.id, job.type));
+  return out;
+}
+
+}  // namespace remus::hypervisor::qemu

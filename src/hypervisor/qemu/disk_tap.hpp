@@ -1,0 +1,64 @@
+// Puts us into a running guest's write path, and takes us out again, without a change to the guest's disk.
+//
+//   guest ─▶ device ─▶ remus-tap-N (mirror) ─▶ the user's node ─▶ image      as before, reads too
+//                          └──────────────────▶ remus-disk-N (NBD) ─▶ us     each write once the disk has it
+//
+// QEMU's block job `mirror` with sync=none copies nothing by itself, and with copy-mode=write-blocking it ends no write
+// of the guest before the target has it. Overlapping writes reach both in one order. The target is an NBD server at our
+// end of a socket pair that QEMU gets by `getfd`: no path, and nobody else can connect.
+//
+// If our end closes, the job ends with an error and the guest goes on by itself: a dead guard costs nothing. If our end
+// is alive and silent the guest's writes wait, and so does QEMU as a whole when it stops or drains the guest; so
+// the owner either answers or closes. See docs/disks.md.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/fd.hpp"
+#include "hypervisor/qemu/guest_facts.hpp"
+#include "hypervisor/qemu/qmp.hpp"
+
+namespace remus::hypervisor::qemu {
+
+class DiskTap final {
+ public:
+  static constexpr std::chrono::milliseconds job_timeout{10'000};
+  static constexpr int socket_buffer_bytes = 4 << 20;
+
+  /// `number` tells the disks of one guest apart.
+  DiskTap(std::shared_ptr<Qmp> qmp, Disk disk, unsigned number);
+  ~DiskTap();
+  DiskTap(const DiskTap&) = delete;
+  DiskTap& operator=(const DiskTap&) = delete;
+
+  /// `serve` gets our end, and must begin to answer on another thread. Every write that the guest begins after this
+  /// returns reaches it. Takes back what it added on failure. Errors: those of `serve` and Qmp.
+  Status insert(const std::function<Status(Fd)>& serve);
+
+  /// Takes us out; writes under way end first, so our end must answer or be closed. Idempotent.
+  Status remove();
+
+  /// An error once QEMU has ended the mirroring: from then on writes are missing.
+  [[nodiscard]] Status intact();
+
+  /// The user's node, beneath the tap: what DiskExport serves.
+  [[nodiscard]] const Disk& disk() const noexcept { return disk_; }
+
+ private:
+  Status add_target(const std::function<Status(Fd)>& serve);
+
+  std::shared_ptr<Qmp> qmp_;
+  Disk disk_;
+  std::string job_;
+  std::string target_;
+  std::string filter_;
+  bool has_target_{};
+  bool has_job_{};
+};
+
+/// Cancels a job of ours and waits for its end; one that has ended already is fine. Errors: timeout, and those of Qmp.
+Status end_job(Qmp& qmp, const std::string& id, std::chrono::milliseconds timeout = DiskTap::job_timeout);
+
+}  // namespace remus::hypervisor::qemu
