@@ -1,7 +1,7 @@
 
-#include "guest.h"
-
 #include <xen/io/console.h>
+
+#include "guest.h"
 
 static volatile struct xencons_interface* ring;
 

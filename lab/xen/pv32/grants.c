@@ -8,7 +8,8 @@ static void map_table(void) {
   xen_pfn_t frame = 0;
   struct gnttab_setup_table setup = {.dom = DOMID_SELF, .nr_frames = 1};
   set_xen_guest_handle(setup.frame_list, &frame);
-  if (grant_table_op(GNTTABOP_setup_table, &setup, 1) != 0 || setup.status != GNTST_okay) die("no table of grants");
+  if (grant_table_op(GNTTABOP_setup_table, &setup, 1) != 0 || setup.status != GNTST_okay)
+    die("no table of grants");
   map_frame(table, frame);
 }
 

@@ -1,10 +1,9 @@
 // The front end of a paravirtual network interface (xen/io/netif.h): a ring for each direction, pages granted once for all.
 #include <string.h>
-
-#include "guest.h"
-
 #include <xen/io/netif.h>
 #include <xen/io/xenbus.h>
+
+#include "guest.h"
 
 enum { TX_PAGES = 64, RX_PAGES = 128, GRANT_RINGS = GRANT_FIRST };
 #define VIF "device/vif/0/"

@@ -5,7 +5,12 @@
 #include "guest.h"
 #include "records.h"
 
-enum { PORT = 7000, SESSIONS = 4, RECORD_MAX = RECORD_HEADER_BYTES + RECORD_PAYLOAD_MAX_BYTES + 4, GREETING_MAX = 64 };
+enum {
+  PORT = 7000,
+  SESSIONS = 4,
+  RECORD_MAX = RECORD_HEADER_BYTES + RECORD_PAYLOAD_MAX_BYTES + 4,
+  GREETING_MAX = 64
+};
 
 struct session {
   struct tcp_pcb* connection;  // NULL: free
@@ -132,7 +137,8 @@ void stream_open(void) {
 static void transmit(struct session* s) {
   size_t room = tcp_sndbuf(s->connection);
   if (room > s->out_bytes - s->out_done) room = s->out_bytes - s->out_done;
-  if (room == 0 || tcp_write(s->connection, s->out + s->out_done, (u16_t)room, TCP_WRITE_FLAG_COPY) != ERR_OK) return;
+  if (room == 0 || tcp_write(s->connection, s->out + s->out_done, (u16_t)room, TCP_WRITE_FLAG_COPY) != ERR_OK)
+    return;
   s->out_done += room;
   tcp_output(s->connection);
 }
@@ -152,6 +158,7 @@ void stream_poll(void) {
 uint64_t stream_next_ns(void) {
   uint64_t next = ~0ULL;
   for (const struct session* s = sessions; s < sessions + SESSIONS; ++s)
-    if (s->connection != NULL && s->greeted && s->out_done == s->out_bytes && s->next_ns < next) next = s->next_ns;
+    if (s->connection != NULL && s->greeted && s->out_done == s->out_bytes && s->next_ns < next)
+      next = s->next_ns;
   return next;
 }

@@ -6,10 +6,10 @@
 #include <stdint.h>
 
 #define __XEN_INTERFACE_VERSION__ 0x00040e00
-#include <xen/xen.h>
 #include <xen/event_channel.h>
 #include <xen/grant_table.h>
 #include <xen/sched.h>
+#include <xen/xen.h>
 
 enum { PAGE_BYTES = 4096 };
 #define PAGE_ALIGNED __attribute__((aligned(PAGE_BYTES)))
@@ -20,7 +20,8 @@ enum { PAGE_BYTES = 4096 };
 
 extern char hypercall_page[PAGE_BYTES];
 
-static inline long hypercall(unsigned number, unsigned long a, unsigned long b, unsigned long c, unsigned long d) {
+static inline long hypercall(unsigned number, unsigned long a, unsigned long b, unsigned long c,
+                             unsigned long d) {
   long result;
   __asm__ volatile("call *%%eax"
                    : "=a"(result), "+b"(a), "+c"(b), "+d"(c), "+S"(d)

@@ -1,9 +1,8 @@
 // Xenstore's protocol (xen/io/xs_wire.h): one request at a time, events of watches kept as one fact.
 #include <string.h>
+#include <xen/io/xs_wire.h>
 
 #include "guest.h"
-
-#include <xen/io/xs_wire.h>
 
 enum { BODY_MAX = 512 };
 
@@ -121,7 +120,8 @@ void store_take_request(char* out, size_t bytes) {
     read_in(transaction, path, out, bytes);
     const bool wanted = out[0] != 0;
     if (wanted) write_in(transaction, path, "");
-    if (ask(XS_TRANSACTION_END, transaction, wanted ? "T" : "F", 2, answer, sizeof answer) >= 0 || !wanted) return;
+    if (ask(XS_TRANSACTION_END, transaction, wanted ? "T" : "F", 2, answer, sizeof answer) >= 0 || !wanted)
+      return;
   }
 }
 
