@@ -45,7 +45,7 @@ class Source final : public XenDomain {
         suspender_{handles_, facts_, mark_},
         log_{handles_, facts_.domid},
         memory_{handles_, facts_.domid},
-        pv_{handles_, facts_.domid},
+        pv_{handles_, facts_.domid, PvShape{facts_.pv_width_bytes}},
         hvm_{handles_, facts_.domid},
         model_{handles_, facts_.domid, mark_} {}
   ~Source() override { static_cast<void>(detach()); }

@@ -32,8 +32,9 @@ std::vector<std::string> objections(const DomainFacts& facts, const XenAttachOpt
   if (facts.shut_down) object("it has shut down or crashed");
   if (facts.paused) object("it is paused (xl unpause it, or wait until it has been created)");
   if (facts.moving) object("it is being saved, restored or migrated: wait until that has ended");
-  if (facts.kind == Kind::pv && facts.pv_width_bytes != 8)
-    object("it is a 32-bit paravirtual guest, which this version cannot capture");
+  if (facts.kind == Kind::pv && facts.pv_width_bytes != 8 && facts.pv_width_bytes != 4)
+    object(fmt::format("it is a paravirtual guest whose words have {} bytes: 4 and 8 are known",
+                       facts.pv_width_bytes));
   if (facts.passthrough_devices > 0)
     object(fmt::format(
         "it uses {} device(s) of the host directly (PCI passthrough): their state cannot be copied",

@@ -15,11 +15,20 @@ namespace remus::hypervisor::xen {
 
 inline constexpr std::size_t page_table_entries = 512;
 
+/// What tells Xen's own entries in a guest's page tables from the guest's.
+struct PagingForm {
+  unsigned levels{4};  ///< 3: a 32-bit guest
+  /// 32-bit guests: the first frame of the table of frames that Xen shows them. Only an L2 that maps it has
+  /// entries of Xen's.
+  std::uint64_t compat_m2p_frame{~std::uint64_t{0}};
+};
+
 class FrameTable final {
  public:
   FrameTable() = default;
-  FrameTable(std::span<const std::uint64_t> pfn_of_mfn, std::span<const std::uint64_t> mfn_of_pfn)
-      : pfn_of_mfn_{pfn_of_mfn}, mfn_of_pfn_{mfn_of_pfn} {}
+  FrameTable(std::span<const std::uint64_t> pfn_of_mfn, std::span<const std::uint64_t> mfn_of_pfn,
+             PagingForm form = {})
+      : pfn_of_mfn_{pfn_of_mfn}, mfn_of_pfn_{mfn_of_pfn}, form_{form} {}
 
   /// Nothing if the frame is not the guest's.
   [[nodiscard]] std::optional<std::uint64_t> pfn(std::uint64_t mfn) const noexcept {
@@ -28,16 +37,18 @@ class FrameTable final {
     if (pfn >= mfn_of_pfn_.size() || mfn_of_pfn_[static_cast<std::size_t>(pfn)] != mfn) return std::nullopt;
     return pfn;
   }
+  [[nodiscard]] const PagingForm& form() const noexcept { return form_; }
 
  private:
   std::span<const std::uint64_t> pfn_of_mfn_{};
   std::span<const std::uint64_t> mfn_of_pfn_{};
+  PagingForm form_{};
 };
 
-/// Writes the canonical form of a page table of a 64-bit guest. `type`: page_type::l1..l4, pinned or not.
-/// Returns false if an entry is not to be translated: the guest is changing it (try again when it stands
-/// still), or it is a superpage, which a PV guest cannot have. `out` and `table` have page_table_entries
-/// each.
+/// Writes the canonical form of a page table. `type`: page_type::l1..l4, pinned or not. Returns false if an
+/// entry is not to be translated: the guest is changing it (try again when it stands still), or it is a
+/// superpage, which a PV guest cannot have; and for an L4 of a 32-bit guest, which has none. `out` and `table`
+/// have page_table_entries each.
 [[nodiscard]] bool canonicalize(const FrameTable& frames, std::uint64_t type, const std::uint64_t* table,
                                 std::uint64_t* out) noexcept;
 

@@ -8,13 +8,14 @@
 #include "hypervisor/xen/guest_memory.hpp"
 #include "hypervisor/xen/handles.hpp"
 #include "hypervisor/xen/page_tables.hpp"
+#include "hypervisor/xen/pv_shape.hpp"
 
 namespace remus::hypervisor::xen {
 
 class PvGuest final {
  public:
-  PvGuest(std::shared_ptr<Handles> handles, std::uint32_t domid)
-      : handles_{std::move(handles)}, domid_{domid} {}
+  PvGuest(std::shared_ptr<Handles> handles, std::uint32_t domid, PvShape shape)
+      : handles_{std::move(handles)}, domid_{domid}, shape_{shape} {}
   ~PvGuest() { close(); }
   PvGuest(const PvGuest&) = delete;
   PvGuest& operator=(const PvGuest&) = delete;
@@ -42,22 +43,36 @@ class PvGuest final {
   Status write(DeviceStateWriter& state);
 
  private:
+  /// What the guest tells Xen's tools in its shared information.
+  struct Told {
+    std::uint64_t list_of_lists{};  ///< frame of the tree's root
+    std::uint64_t p2m_cr3{};        ///< 0: there is the tree only
+    std::uint64_t p2m_address{};
+    std::uint64_t p2m_generation{};
+  };
+  [[nodiscard]] Told told() const noexcept;
   Status map_m2p();
+  Status find_compat_m2p();
   Status read_p2m();
   Result<std::uint64_t> leaf_by_address(const GuestMemory& memory, std::uint64_t address) const;
   Result<std::uint64_t> leaf_by_tree(const GuestMemory& memory, std::size_t index) const;
   Status write_vcpu(std::uint32_t vcpu, DeviceStateWriter& state);
   Status write_vcpu_basic(std::uint32_t vcpu, DeviceStateWriter& state);
+  /// `Context`: vcpu_guest_context_x86_64_t or _x86_32_t. Frames become pfns.
+  template <typename Context>
+  Status make_canonical(std::uint32_t vcpu, Context& context) const;
   Status write_vcpu_extended(std::uint32_t vcpu, DeviceStateWriter& state);
   Status write_vcpu_xsave(std::uint32_t vcpu, DeviceStateWriter& state);
   Status write_vcpu_msrs(std::uint32_t vcpu, DeviceStateWriter& state);
 
   std::shared_ptr<Handles> handles_;
   std::uint32_t domid_;
+  PvShape shape_;
+  PagingForm form_{};
   std::uint32_t vcpu_id_max_{};
   void* m2p_{};
   std::size_t m2p_pages_{};
-  const volatile shared_info_t* shared_info_{};
+  const volatile shared_info_any_t* shared_info_{};
   std::uint64_t generation_{};
   std::vector<std::uint64_t> mfn_of_pfn_{};
   FrameTable table_{};

@@ -2,7 +2,9 @@
 #include <fmt/format.h>
 
 #include <cstring>
+#include <type_traits>
 
+#include "hypervisor/xen/call_buffer.hpp"
 #include "hypervisor/xen/pv_guest.hpp"
 
 namespace remus::hypervisor::xen {
@@ -10,25 +12,6 @@ namespace remus::hypervisor::xen {
 namespace {
 
 constexpr unsigned long gdt_entries_max = 14UL * 512;  // FIRST_RESERVED_GDT_ENTRY
-
-/// Memory that Xen may write to during a hypercall.
-class CallBuffer final {
- public:
-  CallBuffer(xc_interface* xc, std::size_t bytes) : xc_{xc} {
-    data_ = static_cast<std::byte*>(xc__hypercall_buffer_alloc(xc_, &buffer_, bytes));
-  }
-  ~CallBuffer() {
-    if (data_ != nullptr) xc__hypercall_buffer_free(xc_, &buffer_);
-  }
-  CallBuffer(const CallBuffer&) = delete;
-  CallBuffer& operator=(const CallBuffer&) = delete;
-  [[nodiscard]] std::byte* data() const noexcept { return data_; }
-
- private:
-  xc_interface* xc_;
-  xc_hypercall_buffer_t buffer_{};
-  std::byte* data_{};
-};
 
 xen_domctl control(std::uint32_t domid, std::uint32_t command) {
   xen_domctl call;
@@ -51,20 +34,18 @@ Status PvGuest::write_vcpu(std::uint32_t vcpu, DeviceStateWriter& state) {
   return write_vcpu_msrs(vcpu, state);
 }
 
-Status PvGuest::write_vcpu_basic(std::uint32_t vcpu, DeviceStateWriter& state) {
-  vcpu_guest_context_any_t any;
-  if (xc_vcpu_getcontext(handles_->xc(), domid_, vcpu, &any) != 0)
-    return handles_->fail_call(fmt::format("cannot read vCPU {} of domain {}", vcpu, domid_));
-  auto& context = any.x64;
+template <typename Context>
+Status PvGuest::make_canonical(std::uint32_t vcpu, Context& context) const {
   const auto translate = [&](std::uint64_t mfn, const char* what) -> Result<std::uint64_t> {
     if (const auto pfn = table_.pfn(mfn)) return *pfn;
     return fail(Errc::io, fmt::format("domain {}: {} of vCPU {} is frame {:#x}, which is not the domain's",
                                       domid_, what, vcpu, mfn));
   };
+  using Word = std::remove_reference_t<decltype(context.ctrlreg[0])>;
   if (vcpu == 0) {  // it made the suspend call, and passed its start-of-day page
-    auto pfn = translate(context.user_regs.rdx, "the suspend record");
+    auto pfn = translate(context.user_regs.edx, "the suspend record");
     if (!pfn) return std::unexpected(pfn.error());
-    context.user_regs.rdx = *pfn;
+    context.user_regs.edx = static_cast<Word>(*pfn);
   }
   if (context.gdt_ents > gdt_entries_max)
     return fail(Errc::io,
@@ -72,18 +53,28 @@ Status PvGuest::write_vcpu_basic(std::uint32_t vcpu, DeviceStateWriter& state) {
   for (std::size_t i = 0; i < (context.gdt_ents + 511) / 512; ++i) {
     auto pfn = translate(context.gdt_frames[i], "the GDT");
     if (!pfn) return std::unexpected(pfn.error());
-    context.gdt_frames[i] = *pfn;
+    context.gdt_frames[i] = static_cast<Word>(*pfn);
   }
-  auto kernel = translate(context.ctrlreg[3] >> 12, "CR3");
+  auto kernel = translate(shape_.frame_of_cr3(context.ctrlreg[3]), "CR3");
   if (!kernel) return std::unexpected(kernel.error());
-  context.ctrlreg[3] = *kernel << 12;
-  if (context.ctrlreg[1] != 0) {  // page table of user mode
-    auto user = translate(context.ctrlreg[1] >> 12, "CR1");
-    if (!user) return std::unexpected(user.error());
-    context.ctrlreg[1] = 1 | *user << 12;
-  }
-  state.record(Libxc::x86_pv_vcpu_basic, {bytes_of(PvVcpuHeader{vcpu, 0}), bytes_of(context)});
+  context.ctrlreg[3] = static_cast<Word>(shape_.cr3_of_frame(*kernel));
+  if (shape_.narrow() || context.ctrlreg[1] == 0) return {};
+  auto user = translate(context.ctrlreg[1] >> 12, "CR1");  // page table of user mode
+  if (!user) return std::unexpected(user.error());
+  context.ctrlreg[1] = static_cast<Word>(1 | *user << 12);
   return {};
+}
+
+Status PvGuest::write_vcpu_basic(std::uint32_t vcpu, DeviceStateWriter& state) {
+  vcpu_guest_context_any_t any;
+  if (xc_vcpu_getcontext(handles_->xc(), domid_, vcpu, &any) != 0)
+    return handles_->fail_call(fmt::format("cannot read vCPU {} of domain {}", vcpu, domid_));
+  const auto write = [&](auto& context) -> Status {
+    if (auto done = make_canonical(vcpu, context); !done) return done;
+    state.record(Libxc::x86_pv_vcpu_basic, {bytes_of(PvVcpuHeader{vcpu, 0}), bytes_of(context)});
+    return {};
+  };
+  return shape_.narrow() ? write(any.x32) : write(any.x64);
 }
 
 Status PvGuest::write_vcpu_extended(std::uint32_t vcpu, DeviceStateWriter& state) {

@@ -110,6 +110,8 @@ inline constexpr std::uint32_t page_data_count_max = 1024;  ///< what libxc send
 namespace page_type {
 inline constexpr std::uint64_t none = 0x0;  ///< ordinary memory
 inline constexpr std::uint64_t l1 = 0x1;    ///< page table of level 1; l1 | pinned == 0x9, and so on up to l4
+inline constexpr std::uint64_t l2 = 0x2;
+inline constexpr std::uint64_t l3 = 0x3;
 inline constexpr std::uint64_t l4 = 0x4;
 inline constexpr std::uint64_t pinned = 0x8;  ///< together with l1..l4
 inline constexpr std::uint64_t broken = 0xd;  ///< no contents

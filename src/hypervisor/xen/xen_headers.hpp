@@ -20,7 +20,9 @@ extern "C" {
 #include <xenstore.h>
 #include <xentoollog.h>
 
-// In libxenctrl, for Xen's other libraries; no installed header has it. `frames` become types
+// In libxenctrl, for Xen's other libraries; no installed header has them. `frames` become types
 // (XEN_DOMCTL_PFINFO_*), an XTAB for each that is not the domain's; at most 1024 at a time.
 int xc_get_pfn_type_batch(xc_interface* control, uint32_t domid, unsigned int count, xen_pfn_t* frames);
+// XENMEM_*
+long xc_memory_op(xc_interface* control, unsigned int command, void* argument, size_t bytes);
 }

@@ -14,7 +14,7 @@ from lab.xen import GuestSpec
 
 pytestmark = [pytest.mark.xen, pytest.mark.long_form]
 
-KINDS = ["pv", "pvh", "hvm", "hvm-nopv", "pvh32", "hvm32"]
+KINDS = ["pv", "pvh", "hvm", "hvm-nopv", "pvh32", "hvm32", "pv32"]
 SAVED = "/var/lib/captured.save"
 CAPTURE_S_MAX = 240
 

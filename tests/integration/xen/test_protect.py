@@ -23,7 +23,7 @@ SESSION = ["--interval", 0.02, "--patience", PATIENCE_S]  # 50 records a second,
 # One kind in the short form: each takes minutes, most of them in an emulated dom0 that encrypts and copies.
 KINDS = [
     "pvh",
-    *(pytest.param(kind, marks=pytest.mark.long_form) for kind in ("pv", "hvm", "hvm-nopv", "pvh32", "hvm32")),
+    *(pytest.param(kind, marks=pytest.mark.long_form) for kind in ("pv", "hvm", "hvm-nopv", "pvh32", "hvm32", "pv32")),
 ]
 
 

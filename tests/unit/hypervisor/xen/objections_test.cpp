@@ -54,7 +54,7 @@ TEST(XenObjections, EachReasonIsTold) {
   EXPECT_TRUE(told(with([](DomainFacts& f) { f.other_devices = {"a virtual TPM"}; }), "a virtual TPM"));
   EXPECT_TRUE(told(with([](DomainFacts& f) { f.stub_domain = true; }), "stub domain"));
   EXPECT_TRUE(told(with([](DomainFacts& f) { f.restricted_model = true; }), "dm_restrict"));
-  EXPECT_TRUE(told(with([](DomainFacts& f) { f.kind = Kind::pv, f.pv_width_bytes = 4; }), "32-bit"));
+  EXPECT_TRUE(told(with([](DomainFacts& f) { f.kind = Kind::pv, f.pv_width_bytes = 2; }), "2 bytes"));
   EXPECT_TRUE(told(with([](DomainFacts& f) { f.vifs.resize(33); }), "33 network interfaces"));
 }
 

@@ -25,11 +25,12 @@ class PageTables : public testing::Test {
     pfn_of_mfn[103] = 1;
   }
   bool run(std::uint64_t type) {
-    return canonicalize({pfn_of_mfn, mfn_of_pfn}, type, table.data(), out.data());
+    return canonicalize({pfn_of_mfn, mfn_of_pfn, form}, type, table.data(), out.data());
   }
 
   std::vector<std::uint64_t> pfn_of_mfn = std::vector<std::uint64_t>(200, none);
   std::vector<std::uint64_t> mfn_of_pfn{100, 103, none, 101};
+  PagingForm form{};
   Table table{};
   Table out{};
 };
@@ -73,6 +74,44 @@ TEST_F(PageTables, XensOwnEntriesOfALevel4TableAreLeftOut) {
   for (std::size_t i = 256; i <= 271; ++i) EXPECT_EQ(out[i], 0U);
   EXPECT_EQ(out[272], 1U << 12 | 1U);
   EXPECT_FALSE(run(page_type::l1));  // other levels have none
+}
+
+/// A 32-bit guest: the table of frames that Xen shows it begins with frame 150.
+class PageTablesOf32Bits : public PageTables {
+ protected:
+  static constexpr std::size_t compat_first = 428;  // 0xf5800000
+  PageTablesOf32Bits() { form = {.levels = 3, .compat_m2p_frame = 150}; }
+};
+
+TEST_F(PageTablesOf32Bits, ALevel3TableHasFourEntries) {
+  for (std::size_t i = 0; i < 4; ++i) table[i] = 101 << 12 | 1;
+  for (std::size_t i = 4; i < page_table_entries; ++i) table[i] = 199 << 12 | 1;
+  ASSERT_TRUE(run(page_type::l3 | page_type::pinned));
+  for (std::size_t i = 0; i < 4; ++i) EXPECT_EQ(out[i], 3U << 12 | 1U);
+  for (std::size_t i = 4; i < page_table_entries; ++i) EXPECT_EQ(out[i], 0U);
+}
+
+TEST_F(PageTablesOf32Bits, XensEntriesAreInTheLevel2TableThatMapsItsTableOfFrames) {
+  table[compat_first - 1] = 103 << 12 | 1;
+  table[compat_first] = 150 << 12 | 0xe3;
+  for (std::size_t i = compat_first + 1; i < page_table_entries; ++i) table[i] = 199 << 12 | 1;
+  ASSERT_TRUE(run(page_type::l2));
+  EXPECT_EQ(out[compat_first - 1], 1U << 12 | 1U);
+  for (std::size_t i = compat_first; i < page_table_entries; ++i) EXPECT_EQ(out[i], 0U);
+}
+
+TEST_F(PageTablesOf32Bits, OtherLevel2TablesAreTheGuestsAltogether) {
+  table[compat_first] = 100 << 12 | 1;
+  table[511] = 101 << 12 | 1;
+  ASSERT_TRUE(run(page_type::l2));
+  EXPECT_EQ(out[compat_first], 1U);
+  EXPECT_EQ(out[511], 3U << 12 | 1U);
+  table[511] = 199 << 12 | 1;
+  EXPECT_FALSE(run(page_type::l2));
+}
+
+TEST_F(PageTablesOf32Bits, ThereIsNoLevel4) {
+  EXPECT_FALSE(run(page_type::l4));
 }
 
 }  // namespace
