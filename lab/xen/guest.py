@@ -10,7 +10,8 @@
 | hvm32    | 32-bit (PAE) Linux booted by a BIOS, PV drivers                 | shadow paging               |
 | pv32     | a 32-bit (PAE) paravirtual guest of the lab's own (pv32/)       | shadow paging               |
 
-pv32 is no Linux: it serves the session and `stat("counter")`, and runs no programs. Kernels and initramfs are on every host's /lab; an HVM guest's disk is put on both hosts, at the same path, so that the very
+pv32 is no Linux: it serves the session and `stat("counter")`, `stat("suspends")`, `stat("moves")`, and runs no programs; with
+run="suspend-event" it offers an event channel to be asked to suspend by, as no Linux of today does. Kernels and initramfs are on every host's /lab; an HVM guest's disk is put on both hosts, at the same path, so that the very
 same configuration is right on the other host.
 """
 

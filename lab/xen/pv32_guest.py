@@ -20,7 +20,7 @@ LWIP += ["core/pbuf.c", "core/tcp.c", "core/tcp_in.c", "core/tcp_out.c", "core/t
 LWIP += ["core/ipv4/icmp.c", "core/ipv4/ip4.c", "core/ipv4/ip4_addr.c", "netif/ethernet.c"]
 # No floating point: Xen saves it, but nobody here needs it.
 FLAGS = ["-m32", "-march=i686", "-O2", "-g0", "-ffreestanding", "-fno-builtin", "-fno-pic", "-fno-stack-protector"]
-FLAGS += ["-fno-asynchronous-unwind-tables", "-fcf-protection=none", "-mno-sse", "-mno-mmx", "-mno-80387", "-ffunction-sections"]
+FLAGS += ["-fno-asynchronous-unwind-tables", "-fcf-protection=none", "-mno-sse", "-mno-mmx", "-mno-80387", "-ffunction-sections", "-D__XEN_INTERFACE_VERSION__=0x00040e00"]
 FLAGS += ["-I.", "-Iport", "-isysteminclude", "-isystemlwip/src/include"]
 # The macros of Xen's rings, and of its bit masks, mix signs.
 QUIET = [*WARNINGS, "-Wno-sign-conversion"]

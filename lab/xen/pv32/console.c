@@ -1,4 +1,5 @@
-
+// The console (xen/io/console.h): a ring that xenconsoled empties.
+#include <stdint.h>
 #include <xen/io/console.h>
 
 #include "guest.h"

@@ -1,3 +1,4 @@
+// Event channels, asked for with SCHEDOP_poll.
 #include "guest.h"
 
 evtchn_port_t event_listen(domid_t other) {

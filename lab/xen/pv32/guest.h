@@ -75,4 +75,4 @@ void stream_poll(void);
 uint64_t stream_next_ns(void);
 void shell_open(void);
 extern volatile uint32_t counter;
-extern unsigned suspends, moves;
+extern unsigned suspends, moves, suspends_by_event;

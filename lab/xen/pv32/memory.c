@@ -1,3 +1,4 @@
+// Machine frames, the shared information, and how Xen finds the table of frames (p2m).
 #include "guest.h"
 
 enum { P2M_ENTRIES_A_PAGE = PAGE_BYTES / sizeof(unsigned long) };

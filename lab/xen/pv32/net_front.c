@@ -1,4 +1,5 @@
 // The front end of a paravirtual network interface (xen/io/netif.h): a ring for each direction, pages granted once for all.
+#include <stdint.h>
 #include <string.h>
 #include <xen/io/netif.h>
 #include <xen/io/xenbus.h>

@@ -18,6 +18,8 @@ static void answer(struct tcp_pcb* connection, const char* script) {
     length = format_text(text, sizeof text, "%u\nexit 0\n", (unsigned)(clock_ns() / 1000000000));
   else if (strcmp(script, STAT "suspends") == 0)
     length = format_text(text, sizeof text, "%u\nexit 0\n", suspends);
+  else if (strcmp(script, STAT "suspends_by_event") == 0)
+    length = format_text(text, sizeof text, "%u\nexit 0\n", suspends_by_event);
   else if (strcmp(script, STAT "moves") == 0)
     length = format_text(text, sizeof text, "%u\nexit 0\n", moves);
   else

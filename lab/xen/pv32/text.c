@@ -1,3 +1,4 @@
+// The few functions of the C library that are needed here, and messages.
 #include <stdarg.h>
 #include <string.h>
 

@@ -4,8 +4,6 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#define __XEN_INTERFACE_VERSION__ 0x00040e00
 #include <xen/event_channel.h>
 #include <xen/grant_table.h>
 #include <xen/sched.h>

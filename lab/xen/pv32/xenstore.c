@@ -1,4 +1,5 @@
 // Xenstore's protocol (xen/io/xs_wire.h): one request at a time, events of watches kept as one fact.
+#include <stdint.h>
 #include <string.h>
 #include <xen/io/xs_wire.h>
 

@@ -75,6 +75,17 @@ def test_a_capture_is_what_stock_save_writes_and_the_guest_runs_on_from_it(lab, 
     assert counter(guest) >= before  # and there
 
 
+def test_a_guest_that_offers_an_event_channel_is_asked_by_it(lab):
+    host = lab.host("A")
+    guest = lab.start_guest(GuestSpec(kind="pv32", memory_mib=64, run="suspend-event"), on="A")
+    try:
+        capture(host, guest.spec.name, "--epochs", 3, "--verify")
+        assert guest.stat("suspends_by_event") == guest.stat("suspends") == 4  # the synchronization's, and three
+        nothing_left(host)
+    finally:
+        host.xl("destroy", guest.spec.name)
+
+
 @pytest.mark.parametrize("guest", ["pvh", "hvm-nopv"], indirect=True)
 def test_a_capture_killed_at_a_bad_moment_leaves_a_guest_that_can_be_rescued(lab, guest):
     host = lab.host("A")
