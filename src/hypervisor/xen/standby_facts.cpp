@@ -4,6 +4,7 @@
 
 #include <array>
 #include <charconv>
+#include <cstring>
 #include <filesystem>
 #include <string_view>
 
@@ -75,12 +76,18 @@ Result<StandbyFacts> read_standby_facts(const GuestDescription& guest) {
     if (!records) return std::unexpected(records.error());
     out.static_records = std::move(*records);
     bool ended = false;
+    PvInfo info;
     auto sound = visit_records(out.static_records, [&](const Record& record) -> Status {
       ended = ended || record.type == static_cast<std::uint32_t>(Libxc::static_data_end);
+      if (record.type == static_cast<std::uint32_t>(Libxc::x86_pv_info) && record.body.size() == sizeof info)
+        std::memcpy(&info, record.body.data(), sizeof info);
       return {};
     });
     if (!sound) return std::unexpected(sound.error());
     if (!ended) return fail(Errc::corrupt, "the primary's static records do not end with STATIC_DATA_END");
+    if (out.pv && info.guest_width_bytes != 8 && info.guest_width_bytes != 4)
+      return fail(Errc::corrupt, "the primary does not tell its paravirtual guest's word size");
+    out.pv_width_bytes = info.guest_width_bytes;
     return out;
   } catch (const json::exception& error) {
     return fail(Errc::corrupt,

@@ -13,6 +13,7 @@ namespace remus::hypervisor::xen {
 
 struct StandbyFacts {
   bool pv{};
+  unsigned pv_width_bytes{};  ///< 8 or 4; PV only
   bool device_model{};
   XenVersion version{};
   std::string uuid{};

@@ -47,6 +47,16 @@ std::string uuid_text(const xen_domain_handle_t& handle) {
   return out;
 }
 
+/// Whether this host's Xen runs 32-bit paravirtual guests: it may be built or started without.
+Result<bool> runs_narrow_pv() {
+  auto control = open_control();
+  if (!control) return std::unexpected(control.error());
+  xen_capabilities_info_t words{};
+  if (xc_version(control->get(), XENVER_capabilities, &words) != 0)
+    return fail_errno(errno, "cannot ask Xen which guests it runs");
+  return std::string_view{words}.find("xen-3.0-x86_32p") != std::string_view::npos;
+}
+
 /// What `check` printed last: libxl's own words may stand before it.
 nlohmann::json last_line(const std::string& text) {
   const auto begin = text.rfind("{\"major\"");
@@ -77,6 +87,16 @@ Status check_host(const fs::path& program, const StandbyPlaces& places, const st
   if (!needs.missing.empty())
     return fail(Errc::incompatible, fmt::format("this host lacks {}", fmt::join(needs.missing, ", ")),
                 "make them here under the same names; bridges can be renamed by the option bridges");
+  if (facts.pv && facts.pv_width_bytes == 4) {
+    auto runs = runs_narrow_pv();
+    if (!runs) return std::unexpected(runs.error());
+    if (!*runs)
+      return fail(
+          Errc::incompatible,
+          "it is a 32-bit paravirtual guest, and this host's Xen runs none (`xl info`: xen_caps has no "
+          "xen-3.0-x86_32p)",
+          "use a Xen built with CONFIG_PV32=y here, and not started with pv=no-32");
+  }
   auto text = run_program(program, {"check", places.config.native(), name}, check_within);
   if (!text) return std::unexpected(text.error());
   const nlohmann::json answer = last_line(*text);

@@ -55,7 +55,7 @@ def saved(lab, host):
 
 @pytest.mark.parametrize(
     "kind",
-    ["pvh", "pv", *(pytest.param(kind, marks=pytest.mark.long_form) for kind in ("hvm", "hvm-nopv", "pvh32", "hvm32"))],
+    ["pvh", "pv", *(pytest.param(kind, marks=pytest.mark.long_form) for kind in ("hvm", "hvm-nopv", "pvh32", "hvm32", "pv32"))],
 )
 def test_session_goes_on_after_activation(lab, host, kind):
     guest = lab.start_guest(GuestSpec(kind=kind, memory_mib=128), on="A")

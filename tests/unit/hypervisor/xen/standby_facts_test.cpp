@@ -43,6 +43,25 @@ TEST(StandbyFacts, AreReadFromTheDescription) {
   EXPECT_EQ(facts->static_records.size(), 8U);
 }
 
+TEST(StandbyFacts, AParavirtualGuestsWordSizeIsKnown) {
+  for (const unsigned width : {0U, 2U, 4U, 8U}) {
+    auto guest = described();
+    std::vector<std::byte> records(24);
+    records[0] = std::byte{0x02};  // X86_PV_INFO, 8 bytes
+    records[4] = std::byte{8};
+    records[8] = static_cast<std::byte>(width);
+    records[16] = std::byte{0x10};
+    guest.details["type"] = "pv";
+    guest.details["static_records"] = encode_base64(records);
+    const auto facts = read_standby_facts(guest);
+    ASSERT_EQ(facts.has_value(), width == 4 || width == 8) << width;
+    if (facts)
+      EXPECT_EQ(facts->pv_width_bytes, width);
+    else
+      EXPECT_THAT(facts.error().text(), HasSubstr("word size"));
+  }
+}
+
 TEST(StandbyFacts, ConfigurationMayComeAsText) {
   auto guest = described();
   guest.details["config"] = guest.details["config"].dump();
