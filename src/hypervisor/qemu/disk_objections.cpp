@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "hypervisor/qemu/inspect.hpp"
+#include "hypervisor/qemu/leftovers.hpp"
 
 namespace remus::hypervisor::qemu {
 
@@ -86,9 +87,10 @@ std::vector<std::string> disk_objections(const GuestFacts& facts, const std::vec
     out.push_back(fmt::format("QEMU {} is too old to replicate disks: 7.2 is the oldest supported for that",
                               facts.version.text()));
   for (const Job& job : facts.jobs)
-    out.push_back(
-        fmt::format("QEMU is busy with job '{}' ({}): wait for its end, or cancel it (QMP: job-cancel)",
-                    job.id, job.type));
+    if (!job.id.starts_with(leftover_prefix))  // a tap of ours, put in before
+      out.push_back(
+          fmt::format("QEMU is busy with job '{}' ({}): wait for its end, or cancel it (QMP: job-cancel)",
+                      job.id, job.type));
   return out;
 }
 
