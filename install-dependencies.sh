@@ -24,7 +24,7 @@ build=(
 # The labs: two hosts in namespaces, a guest of busybox on Debian's cloud kernel; two Xen hosts as emulated machines. Kernels,
 # Xen and its dom0 are fetched by the lab itself into its cache, not installed.
 lab=(qemu-system-x86 seabios qemu-utils e2fsprogs iproute2 ethtool tcpdump util-linux openssl busybox-static cpio python3 python3-pytest python3-matplotlib
-  binutils debian-archive-keyring)
+  binutils debian-archive-keyring libsqlite3-dev)
 check=(clang-19 clang-tidy-19 clang-format libclang-rt-19-dev shellcheck)
 docs=(pandoc)
 

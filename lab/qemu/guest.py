@@ -14,6 +14,7 @@ from lab.common.kernel import kernel
 from lab.common.netns import NetNs
 from lab.common.network import LAN_GATEWAY, PREFIX_BITS
 from lab.common.userland import Userland
+from lab.qemu.disk_image import copy_of_disk, disk_pieces
 from lab.qemu.host import Host, HostProcess
 from lab.qemu.qmp import Qmp
 from lab.qemu.tcg_shim import tcg_shim
@@ -29,6 +30,7 @@ class GuestSpec:
     address: str = "10.77.0.20"
     run: str = "stream-server,echo-server,counter"
     machine: str = "pc"
+    disk: bool = False  # boots from an ext4 disk of its own (disk_image.py), with a database on it
     extra: tuple[str, ...] = field(default=())
 
     @property
@@ -47,6 +49,11 @@ class GuestSpec:
     @property
     def serial(self) -> str:
         return f"/run/host/{self.name}.serial"
+
+    @property
+    def disk_file(self) -> str:
+        """The image of its disk (path on the host); one that is there is booted from again."""
+        return f"/run/host/{self.name}.disk"
 
     def command(self) -> list[str]:
         """QEMU's command line."""
@@ -77,7 +84,10 @@ class GuestSpec:
         ]
         if acceleration == "kvm":
             words += ["-cpu", "host"]
-        words += ["-kernel", str(kernel().image), "-initrd", str(initramfs(kernel())), "-append", append]
+        ram_disk = disk_pieces().initramfs if self.disk else initramfs(kernel())
+        words += ["-kernel", str(kernel().image), "-initrd", str(ram_disk), "-append", append]
+        if self.disk:
+            words += ["-drive", f"if=virtio,format=raw,discard=unmap,file={self.disk_file}"]
         words += ["-chardev", f"file,id=serial0,path={self.serial},append=on", "-serial", "chardev:serial0"]
         words += ["-netdev", f"tap,id=net0,ifname={self.tap},script=no,downscript=no,vhost=off"]
         words += ["-device", f"virtio-net-pci,id=nic0,netdev=net0,mac={self.mac}"]
@@ -101,6 +111,8 @@ class Guest(Userland):
         super().__init__(spec.name, spec.address, client)
         self.spec = spec
         self.first_host = host
+        if spec.disk and not host.path(spec.disk_file).exists():
+            copy_of_disk(host.path(spec.disk_file))
         self._earlier_chars = len(
             self._serial_of(host)
         )  # an earlier guest of this name wrote to the same file

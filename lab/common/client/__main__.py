@@ -1,4 +1,4 @@
-"""The client's programs: python3 lab/common/client stream|latency|udp ... (each has --help)."""
+"""The client's programs: python3 lab/common/client stream|latency|transactions|udp ... (each has --help)."""
 
 import argparse
 import sys
@@ -6,13 +6,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from lab.common.client import latency, stream, udp  # noqa: E402  (the path must be set first)
+from lab.common.client import latency, stream, transactions, udp  # noqa: E402  (the path must be set first)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="client", description=__doc__)
     modes = parser.add_subparsers(dest="mode", required=True)
-    for module in (stream, latency, udp):
+    for module in (stream, latency, transactions, udp):
         mode = modes.add_parser(
             module.__name__.rpartition(".")[2],
             description=module.__doc__,
