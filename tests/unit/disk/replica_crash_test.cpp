@@ -1,0 +1,84 @@
+// The power fails, or an error is reported, at every single step of a backup's life with replicas.
+#include "disk/mutation.hpp"
+#include "replica_run.hpp"
+
+namespace remus::disk {
+namespace {
+
+using namespace test;
+
+class ReplicaCrash : public testing::Test {
+ protected:
+  remus::test::TempDir directory;
+  std::shared_ptr<ChunkPool> pool = small_pool(directory, 16, 0);
+
+  std::uint64_t steps_of(const Script& script, std::uint64_t seed) {
+    ReplicaRun whole{script, seed};
+    whole.run();
+    return whole.storage.steps();
+  }
+  /// The first seed and step at which S4 is broken; empty: none.
+  std::string search(std::uint64_t seeds, bool errors) {
+    for (std::uint64_t seed = 0; seed < seeds; ++seed) {
+      const Script script = make_script(seed, pool);
+      const std::uint64_t steps = steps_of(script, seed);
+      for (std::uint64_t step = 0; step <= steps; ++step) {
+        ReplicaRun run{script, seed};
+        if (errors) {
+          run.storage.fail_at(step, step % 2 == 0 ? Errc::io : Errc::exhausted);
+        } else {
+          run.storage.cut_at(step);
+        }
+        run.run();
+        if (auto wrong = run.cut_and_check(); !wrong.empty())
+          return "seed " + std::to_string(seed) + " step " + std::to_string(step) + ": " + wrong;
+      }
+    }
+    return {};
+  }
+};
+
+TEST_F(ReplicaCrash, APowerCutAtAnyStepLeavesWholeEpochsAndAllThatWereSaidToSurvive) {
+  EXPECT_EQ(search(60, false), "");
+}
+
+TEST_F(ReplicaCrash, AnErrorAtAnyStepLosesNothing) {
+  EXPECT_EQ(search(60, true), "");
+}
+
+/// An error in the midst does not keep the run from its end: after one more attempt everything is there.
+TEST_F(ReplicaCrash, AFullDiskIsGotOver) {
+  std::uint64_t completed = 0;
+  for (std::uint64_t seed = 0; seed < 30; ++seed) {
+    const Script script = make_script(seed, pool);
+    const std::uint64_t steps = steps_of(script, seed);
+    for (std::uint64_t step = 0; step < steps; ++step) {
+      ReplicaRun run{script, seed};
+      run.storage.fail_at(step, Errc::exhausted);
+      run.run();
+      if (!run.activated) continue;
+      ++completed;
+      ASSERT_EQ(run.check_disks(script.sessions.back().epochs.back().after), "")
+          << "seed " << seed << " step " << step;
+    }
+  }
+  EXPECT_GT(completed, 100U);
+}
+
+#ifdef REMUS_FAULTS
+class ReplicaMutations : public ReplicaCrash, public testing::WithParamInterface<Mutation> {
+ protected:
+  void TearDown() override { active_mutation = Mutation::none; }
+};
+
+TEST_P(ReplicaMutations, IsCaught) {
+  active_mutation = GetParam();
+  EXPECT_NE(search(60, false), "");
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ReplicaMutations, testing::ValuesIn(all_mutations),
+                         [](const auto& test) { return std::string{to_string(test.param)}; });
+#endif
+
+}  // namespace
+}  // namespace remus::disk
