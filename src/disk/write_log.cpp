@@ -58,12 +58,9 @@ Status WriteLog::change(std::uint64_t offset, std::uint64_t bytes, WriteKind kin
                         std::span<const std::byte> data) {
   if (auto status = check(offset, bytes); !status) return status;
   if (bytes == 0) return {};
-  Status observed = observer_ != nullptr ? observer_->changed(offset, bytes) : Status{};
-
   std::unique_lock lock{mutex_};
   ++stats_.writes;
   stats_.bytes += data.size();
-  if (!observed && state_) give_up(std::move(observed.error()));
   if (state_ && kind == WriteKind::data && open_->rewrite(offset, data)) {
     stats_.rewritten_bytes += data.size();
   } else if (const Room room = make_room(lock, data.size()); room.granted) {
@@ -75,6 +72,11 @@ Status WriteLog::change(std::uint64_t offset, std::uint64_t bytes, WriteKind kin
   }
   // Last: a copy that began while this writer waited is overtaken as well.
   overtake(offset, bytes);
+  if (observer_ == nullptr) return {};
+  lock.unlock();
+  Status observed = observer_->changed(offset, bytes);
+  lock.lock();
+  if (!observed) give_up(std::move(observed.error()));
   return {};
 }
 
@@ -198,6 +200,7 @@ void WriteLog::abandon(Ticket ticket) {
 PortionNumber WriteLog::mark() {
   const std::lock_guard lock{mutex_};
   const PortionNumber number = open_->number();
+  if (observer_ != nullptr) observer_->marked(number);
   if (state_) closed_.emplace_back(std::move(open_));
   open_ = new_portion(number + 1);
   return number;

@@ -28,7 +28,7 @@
 
 namespace remus::disk {
 
-/// Told of every range that is written, before the writer's call returns.
+/// Told of every range that is written: once the log has it, before the writer's call returns.
 class ChangeObserver {
  public:
   ChangeObserver() = default;
@@ -37,6 +37,8 @@ class ChangeObserver {
   virtual ~ChangeObserver() = default;
   /// Several threads at once. Errors are what the log breaks on.
   [[nodiscard]] virtual Status changed(std::uint64_t offset, std::uint64_t bytes) = 0;
+  /// Portion `number` is closed: what is put into the next one comes after this call.
+  virtual void marked(PortionNumber number) = 0;
 };
 
 struct WriteLogSettings {

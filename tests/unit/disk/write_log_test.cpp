@@ -161,6 +161,7 @@ class FailingObserver final : public ChangeObserver {
   Status changed(std::uint64_t, std::uint64_t) override {
     return fail(Errc::io, "the map cannot be written");
   }
+  void marked(PortionNumber) override {}
 };
 
 TEST_F(WriteLogTest, AChangeThatCannotBeNotedBreaksTheLog) {
