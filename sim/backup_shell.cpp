@@ -82,8 +82,9 @@ void World::apply_done(std::size_t h) {
   }
   const auto [epoch, snapshot] = guard.whole.front();
   guard.whole.pop_front();
-  const std::uint64_t old_disk = guard.image.disk;
+  const DiskContent old_disk = guard.image.disk;
   guard.image = snapshot;
+  if (hosts_[h].disks) guard.image.disk = hosts_[h].disks->apply(epoch);
   if (engine::mutated(engine::Mutation::s4_apply_memory_only)) guard.image.disk = old_disk;
   guard.image_epoch = epoch;
   guard.backup->epoch_applied(local(h), guard.image_session, epoch);
@@ -117,6 +118,10 @@ void World::activate_done(std::size_t h, Epoch epoch) {
   const bool other_runs = hosts_[1 - h].guest.exists;
   if (scenario_ == Scenario::failstop && other_runs && !truth_.loss_accepted()) {
     throw Violation("S3", "activated while the guest runs on the other host");
+  }
+  if (host.disks) {
+    guard.image.disk = host.disks->activate(epoch);
+    coverage_.hit(Probe::replicas_activated);
   }
   const Snapshot image = guard.image;
   const std::uint32_t lineage = truth_.activates(guard.image_session, epoch, image);

@@ -83,6 +83,8 @@ constexpr std::string_view probe_names[] = {"failover_in_time",
                                             "crash_between_actions",
                                             "backup_refused",
                                             "stale_result_ignored",
+                                            "replicas_activated",
+                                            "replicas_recovered",
                                             "guest_lost"};
 static_assert(std::size(probe_names) == static_cast<std::size_t>(Probe::count_));
 

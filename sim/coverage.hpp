@@ -57,6 +57,8 @@ enum class Probe : std::uint8_t {
   crash_between_actions,
   backup_refused,
   stale_result_ignored,  ///< a capture's result arrived after its session was gone
+  replicas_activated,    ///< disks as the product keeps them (real ones)
+  replicas_recovered,    ///< found whole after a guard or host had died
   guest_lost,            ///< more failures than protection can bear: runs nowhere
   count_
 };

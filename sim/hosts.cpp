@@ -23,7 +23,11 @@ void World::guest_step(std::size_t h, std::uint64_t number) {
   if (!guest.exists || guest.number != number) return;
   if (!guest.paused && !host.frozen) {
     ++guest.now.progress;
-    if (rng_.chance(300)) guest.now.disk = guest.now.disk * 31 + guest.now.progress;
+    if (rng_.chance(300)) {
+      const std::uint64_t progress = guest.now.progress;
+      guest.now.disk[progress * 0x9e3779b97f4a7c15ULL >> 61U] =
+          progress % 5 == 0 ? 0 : std::uint64_t{guest.now.lineage} << 32U | progress;
+    }
     if (rng_.chance(400)) emit_packet(h);
   }
   at(rng_.chance(100) ? ms(rng_.range(20, 100)) : us(rng_.range(500, 12'000)), EventKind::guest_step, h,
@@ -106,8 +110,19 @@ void World::start_guard(std::size_t h) {
   host.guard.backup = std::make_unique<engine::Backup>(
       engine::Backup::Setup{config_, host.generation, arbiter_.exclusive()}, local(h));
   note("host {}: backup guard starts, generation {}", h, host.generation);
+  find_replicas(h);
   at(0, EventKind::poll, h);
   drain(h);
+}
+
+/// Whatever became of this host or its guard: what it has of disks is whole, and not less than was promised.
+void World::find_replicas(std::size_t h) {
+  if (!hosts_[h].disks) return;
+  const auto found = hosts_[h].disks->start();
+  if (!found) return;
+  note("host {}: finds replicas of epoch {}", h, found->epoch);
+  coverage_.hit(Probe::replicas_recovered);
+  truth_.recovers(found->session, found->epoch, found->content);
 }
 
 void World::become_primary(std::size_t h, engine::PrimaryStart start) {
@@ -130,6 +145,7 @@ void World::exit_guard(std::size_t h) {
   interrupt(h);
   host.guard.exists = false;
   host.guard.inbox.clear();
+  if (host.disks) host.disks->process_died();
   at(ms(rng_.range(20, 200)), EventKind::start_guard, h);
 }
 
@@ -146,6 +162,7 @@ void World::crash_guard(std::size_t h) {
     coverage_.hit(Probe::guard_crash_while_activating);
   }
   close(h, rng_.chance(500));
+  if (host.disks) host.disks->process_died();
   host.guard.exists = false;
   host.guard.inbox.clear();
   if (host.guest.exists) {
@@ -173,6 +190,7 @@ void World::crash_host(std::size_t h) {
   }
   host.up = false;
   host.frozen = false;
+  if (host.disks) host.disks->power_cut();
   host.guard.exists = false;
   host.guard.inbox.clear();
   ++host.boots;

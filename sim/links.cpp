@@ -54,6 +54,7 @@ void World::close(std::size_t h, bool abrupt) {
   const int connection = std::exchange(guard.connection, -1);
   Connection& link = connections_[static_cast<std::size_t>(connection)];
   guard.established = guard.session_on_link = false;
+  if (guard.backup && hosts_[h].disks) hosts_[h].disks->torn();
   link.open[h] = false;
   link.queue[h].clear();
   if (abrupt) link.queue[1 - h].clear();
@@ -179,13 +180,20 @@ void World::receive_backup(std::size_t h, const Message& message) {
         guard.image_epoch.reset();
         guard.whole.clear();
         guard.applying = guard.torn = false;
+        if (hosts_[h].disks) hosts_[h].disks->begin_session(message.session);
         hosts_[h].generation = std::max(hosts_[h].generation, message.generation);
         if (!healed_ && rng_.chance(15)) {
           send(h, {.kind = MessageKind::refused});
         }
       }
       break;
-    case MessageKind::epoch_part: guard.torn = true; break;
+    case MessageKind::epoch_part: {
+      guard.torn = true;
+      const auto held = backup.held();
+      if (hosts_[h].disks && message.session == backup.session() && message.epoch == (held ? *held + 1 : 0))
+        hosts_[h].disks->part(message.epoch, message.snapshot.disk, message.snapshot.written);
+      break;
+    }
     case MessageKind::epoch_end: {
       guard.torn = false;
       if (message.session != backup.session()) break;
@@ -193,6 +201,8 @@ void World::receive_backup(std::size_t h, const Message& message) {
       const Epoch next = held ? *held + 1 : 0;
       if (message.epoch == next) {
         guard.whole.emplace_back(message.epoch, message.snapshot);
+        if (hosts_[h].disks)
+          hosts_[h].disks->whole(message.epoch, message.snapshot.disk, message.snapshot.written);
         note("host {}: holds epoch {}", h, message.epoch);
         truth_.whole(message.session, message.epoch);
       }

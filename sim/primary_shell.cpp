@@ -209,6 +209,12 @@ void World::operation_ends(std::size_t h, std::uint64_t number) {
     guard.primary->captured(local(h), operation.session, operation.epoch, cost);
   }
   if (guard.primary->session() != operation.session) return;
+  operation.snapshot.written = 0;
+  for (std::size_t i = 0; i < disk_numbers; ++i) {
+    if (operation.epoch == 0 || operation.snapshot.disk[i] != guard.sent_disk[i])
+      operation.snapshot.written |= static_cast<std::uint8_t>(1U << i);
+  }
+  guard.sent_disk = operation.snapshot.disk;
   guard.kept.emplace_back(operation.epoch, operation.snapshot);
   if (guard.session_on_link) send_epoch(h, operation.epoch, operation.snapshot);
   at(us(rng_.range(1, 3'000)), EventKind::capture_ready, h, operation.session);
@@ -217,7 +223,7 @@ void World::operation_ends(std::size_t h, std::uint64_t number) {
 void World::send_epoch(std::size_t h, Epoch epoch, const Snapshot& snapshot) {
   if (hosts_[h].guard.connection < 0) return;
   const Session session = hosts_[h].guard.session;
-  send(h, {.kind = MessageKind::epoch_part, .session = session, .epoch = epoch});
+  send(h, {.kind = MessageKind::epoch_part, .session = session, .epoch = epoch, .snapshot = snapshot});
   send(h, {.kind = MessageKind::epoch_end, .session = session, .epoch = epoch, .snapshot = snapshot},
        rng_.range(0, epoch_transfer_));
 }

@@ -95,4 +95,14 @@ std::uint32_t Truth::activates(Session session, Epoch epoch, const Snapshot& ima
   return new_lineage();
 }
 
+void Truth::recovers(Session session, Epoch epoch, const DiskContent& disk) {
+  const SessionTruth& truth = of(session);
+  if (static_cast<std::int64_t>(epoch) > truth.whole) {
+    throw Violation("S4", fmt::format("replicas of epoch {} are found, whole is {}", epoch, truth.whole));
+  }
+  if (truth.epochs.at(epoch).disk != disk) {
+    throw Violation("S4", fmt::format("replicas said to be of epoch {} are not", epoch));
+  }
+}
+
 }  // namespace remus::sim

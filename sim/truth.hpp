@@ -10,6 +10,7 @@
 //                       └ fork: lineage 2 ──●──●──
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <exception>
 #include <map>
@@ -37,11 +38,16 @@ class Violation final : public std::exception {
   std::string text_;
 };
 
-/// A guest at one moment: how far it had come (memory, devices) and what it had written to its disk.
+inline constexpr std::size_t disk_numbers = 8;
+/// What stands on a guest's disks, as far as a model needs it. 0: never written, or discarded.
+using DiskContent = std::array<std::uint64_t, disk_numbers>;
+
+/// A guest at one moment: how far it had come (memory, devices) and what it had written to its disks.
 struct Snapshot {
   std::uint32_t lineage{};
   std::uint64_t progress{};
-  std::uint64_t disk{};
+  DiskContent disk{};
+  std::uint8_t written{};  ///< of an epoch: which numbers differ from the epoch before; epoch 0: all
   bool operator==(const Snapshot&) const = default;
 };
 
@@ -62,6 +68,8 @@ class Truth final {
   void may_activate(Session session, Epoch epoch);
   /// The standby is about to run from `image`, said to hold `epoch` (S2, S4, S5). Returns the new lineage.
   std::uint32_t activates(Session session, Epoch epoch, const Snapshot& image);
+  /// A host that was down finds replicas of `epoch` (S4).
+  void recovers(Session session, Epoch epoch, const DiskContent& disk);
   /// A person accepted loss or a split (forced failover): what the world sees is that person's business from
   /// now on.
   void accept_loss() noexcept { loss_accepted_ = true; }

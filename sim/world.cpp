@@ -46,7 +46,8 @@ ArbiterKind random_arbiter(Rng& rng, Scenario scenario) {
 
 }  // namespace
 
-World::World(std::uint64_t seed, Scenario scenario, Coverage& coverage, std::vector<std::string>* trace)
+World::World(std::uint64_t seed, Scenario scenario, Coverage& coverage, std::vector<std::string>* trace,
+             Disks disks)
     : rng_{seed * 2 + static_cast<std::uint64_t>(scenario)},
       scenario_{scenario},
       coverage_{coverage},
@@ -54,6 +55,11 @@ World::World(std::uint64_t seed, Scenario scenario, Coverage& coverage, std::vec
       config_{random_config(rng_)},
       arbiter_{random_arbiter(rng_, scenario)} {
   static_cast<void>(truth_.new_lineage());
+  // Their chance is their own: a run is the same with modelled and with real ones.
+  if (disks == Disks::real || (disks == Disks::by_seed && seed / 2 % 32 == 0)) {
+    for (std::size_t h = 0; h < hosts_.size(); ++h)
+      hosts_[h].disks = std::make_unique<DiskModel>(seed * 2 + h);
+  }
   delay_min_ = us(rng_.range(50, 500));
   delay_max_ = delay_min_ + (rng_.chance(200) ? ms(rng_.range(5, 20)) : us(rng_.range(50, 3'000)));
   epoch_transfer_ = rng_.chance(200) ? ms(rng_.range(5, 30)) : us(rng_.range(100, 3'000));
@@ -292,11 +298,11 @@ std::string_view to_string(EventKind kind) noexcept {
   return names[static_cast<std::size_t>(kind)];
 }
 
-RunResult run_seed(std::uint64_t seed, Scenario scenario, Coverage& coverage,
-                   std::vector<std::string>* trace) {
+RunResult run_seed(std::uint64_t seed, Scenario scenario, Coverage& coverage, std::vector<std::string>* trace,
+                   Disks disks) {
   set_assert_handler(throw_violation);
   try {
-    World world{seed, scenario, coverage, trace};
+    World world{seed, scenario, coverage, trace, disks};
     return world.run();
   } catch (const Violation& violation) {
     return {false, violation.what(), 0, 0, 0};

@@ -18,6 +18,7 @@
 
 #include "arbiter_model.hpp"
 #include "coverage.hpp"
+#include "disk_model.hpp"
 #include "network.hpp"
 #include "rng.hpp"
 #include "truth.hpp"
@@ -27,6 +28,13 @@ namespace remus::sim {
 enum class Scenario : std::uint8_t {
   failstop,   ///< fail-stop (or manual) arbiter; faults within that assumption
   exclusive,  ///< exclusive arbiter; any fault, partitions of every kind
+};
+
+/// Replicas of disks: modelled by a value, or the product's own code on storage that loses what it may (slower).
+enum class Disks : std::uint8_t {
+  by_seed,  ///< one seed in 32 has the real ones
+  modelled,
+  real,
 };
 
 enum class EventKind : std::uint8_t {
@@ -147,6 +155,7 @@ struct Guard {
   Ns timer_at{};
   // primary
   std::deque<std::pair<Epoch, Snapshot>> kept{};
+  DiskContent sent_disk{};  ///< as of the newest epoch of the session
   Operation operation{};
   // backup
   std::deque<std::pair<Epoch, Snapshot>> whole{};  ///< whole, not applied
@@ -174,6 +183,7 @@ struct Host {
   bool granted_alone{true};  ///< its output may pass, as far as the arbiter is concerned
   Guest guest{};
   Guard guard{};
+  std::unique_ptr<DiskModel> disks{};  ///< null: modelled
   std::uint64_t steps{};
   std::uint64_t crash_at_step{};
   bool step_crash_is_host{};
@@ -189,7 +199,8 @@ struct RunResult {
 
 class World final {
  public:
-  World(std::uint64_t seed, Scenario scenario, Coverage& coverage, std::vector<std::string>* trace);
+  World(std::uint64_t seed, Scenario scenario, Coverage& coverage, std::vector<std::string>* trace,
+        Disks disks);
   RunResult run();
 
  private:
@@ -219,6 +230,7 @@ class World final {
   void release_output(std::size_t h, Epoch upto);
   void kill_guest(std::size_t h);
   void start_guard(std::size_t h);
+  void find_replicas(std::size_t h);
   void become_primary(std::size_t h, engine::PrimaryStart start);
   void exit_guard(std::size_t h);
   void crash_guard(std::size_t h);
@@ -332,6 +344,6 @@ class World final {
 
 /// Runs one seed. Assertions of the engine count as violations.
 [[nodiscard]] RunResult run_seed(std::uint64_t seed, Scenario scenario, Coverage& coverage,
-                                 std::vector<std::string>* trace = nullptr);
+                                 std::vector<std::string>* trace = nullptr, Disks disks = Disks::by_seed);
 
 }  // namespace remus::sim

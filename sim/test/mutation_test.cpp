@@ -34,7 +34,7 @@ TEST_P(SimMutations, IsCaught) {
   engine::active_mutation = wanted.mutation;
   Coverage coverage;
   for (std::uint64_t seed = 0; seed < wanted.within; ++seed) {
-    const auto result = run_seed(seed, wanted.scenario, coverage);
+    const auto result = run_seed(seed, wanted.scenario, coverage, nullptr, Disks::modelled);
     if (result.passed) continue;
     const std::string invariant = result.violation.substr(0, result.violation.find(':'));
     EXPECT_NE(std::find(wanted.invariants.begin(), wanted.invariants.end(), invariant),

@@ -27,6 +27,18 @@ TEST(SimShort, NoViolation) {
   }
 }
 
+/// Replicas as the product keeps them, in every run.
+TEST(SimShort, NoViolationWithRealDisks) {
+  Coverage coverage;
+  for (const Scenario scenario : scenarios) {
+    for (std::uint64_t seed = 0; seed < seeds(300); ++seed) {
+      const auto result = run_seed(seed, scenario, coverage, nullptr, Disks::real);
+      ASSERT_TRUE(result.passed) << "seed " << seed << " scenario " << static_cast<int>(scenario) << ": "
+                                 << result.violation;
+    }
+  }
+}
+
 TEST(SimReplay, SameSeedSameRun) {
   for (const Scenario scenario : scenarios) {
     for (std::uint64_t seed = 0; seed < 200; ++seed) {
