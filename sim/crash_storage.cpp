@@ -134,12 +134,11 @@ Status CrashStorage::step(bool& partly) {
 
 Result<std::unique_ptr<disk::StorageFile>> CrashStorage::create(const std::string& name) {
   bool partly = false;
-  if (auto status = step(partly); !status && !(partly && rng_.chance(500)))
-    return std::unexpected(std::move(status.error()));
-  else if (!names_.emplace(name, std::make_shared<Content>()).second)
-    return fail(Errc::exists, name);
-  else if (!status)
-    return std::unexpected(std::move(status.error()));
+  auto status = step(partly);
+  if (status || (partly && rng_.chance(500))) {
+    if (!names_.emplace(name, std::make_shared<Content>()).second) return fail(Errc::exists, name);
+  }
+  if (!status) return std::unexpected(std::move(status.error()));
   return std::make_unique<File>(*this, names_[name]);
 }
 
@@ -158,6 +157,7 @@ Status CrashStorage::remove(const std::string& name) {
 
 Result<std::vector<std::string>> CrashStorage::list() {
   std::vector<std::string> out;
+  out.reserve(names_.size());
   for (const auto& [name, content] : names_) out.push_back(name);
   return out;
 }

@@ -76,6 +76,7 @@ DiskModel::DiskModel(std::uint64_t seed) : storage_{seed} {
 
 void DiskModel::open() {
   std::vector<disk::ReplicaDisk> disks;
+  disks.reserve(disk_count);
   for (std::size_t disk = 0; disk < disk_count; ++disk)
     disks.push_back({disk_name(disk), must(storage_.open(disk_name(disk)), "open"), disk_bytes});
   disk::ReplicaSettings settings;

@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "base/assert.hpp"
+#include "checkpoint/layout.hpp"
 
 namespace remus::checkpoint {
 namespace {
