@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "hypervisor/qemu/command_line_rules.hpp"
+#include "hypervisor/qemu/standby_disks.hpp"
 
 namespace remus::hypervisor::qemu {
 
@@ -82,10 +83,13 @@ std::string image_file_name(const std::string& backend_id) {
 }
 
 DerivedCommandLine derive_command_line(const GuestFacts& facts, const StandbyPaths& paths) {
-  const std::vector<Option> options = split_argv(facts.argv);
+  std::vector<std::string> objections;
+  const std::vector<Option> options = with_replicas(split_argv(facts.argv), facts, paths, objections);
   CommandLineRules rules{facts, paths, options};
   for (const Option& option : options) rules.apply(option);
-  return std::move(rules).finish();
+  DerivedCommandLine out = std::move(rules).finish();
+  out.objections.insert(out.objections.end(), objections.begin(), objections.end());
+  return out;
 }
 
 }  // namespace remus::hypervisor::qemu

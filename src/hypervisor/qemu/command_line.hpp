@@ -20,6 +20,12 @@ struct StandbyPaths {
   std::filesystem::path runtime_dir{};
   std::filesystem::path qmp{};                ///< the standby's QMP socket
   std::map<std::string, std::string> taps{};  ///< netdev id → interface on this host
+
+  struct Replica {
+    std::filesystem::path path{};  ///< raw
+    bool block_device{};           ///< not a file
+  };
+  std::map<std::string, Replica> replicas{};  ///< Disk::device → what stands for it here
 };
 
 /// A file the guest's QEMU opens by name: it must exist on the backup, too.

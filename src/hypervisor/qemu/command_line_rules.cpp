@@ -281,6 +281,9 @@ void CommandLineRules::drive(const Option& option) {
   OptionList list = OptionList::parse(option.value, option.name == "blockdev" ? "driver" : "file");
   const bool plain = option.name == "cdrom" || option.name == "pflash";
   const std::string file = plain ? option.value : list.get_or(list.has("filename") ? "filename" : "file", "");
+  // A node with its file inside ("file.filename=") is told of in one option.
+  if (file.empty() && list.has("file.filename"))
+    needs(list.get_or("file.filename", ""), fmt::format("-{}", option.name));
   // Files only; what is a protocol ("nbd://...") or another node's name is not ours to look for.
   const bool is_node = option.name == "blockdev" && !list.has("filename");
   if (!file.empty() && !is_node && file.find(':') == std::string::npos)

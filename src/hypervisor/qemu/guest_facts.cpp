@@ -16,6 +16,15 @@ json to_json(const GuestFacts& facts) {
   json netdevs = json::array();
   for (const auto& net : facts.netdevs)
     netdevs.push_back({{"id", net.id}, {"type", net.type}, {"ifname", net.ifname}, {"bridge", net.bridge}});
+  json disks = json::array();
+  for (const auto& disk : facts.disks)
+    disks.push_back({{"device", disk.device},
+                     {"id", disk.id},
+                     {"node", disk.node},
+                     {"driver", disk.driver},
+                     {"file", disk.file},
+                     {"read_only", disk.read_only},
+                     {"bytes", disk.bytes}});
   return {{"version", {facts.version.major, facts.version.minor, facts.version.micro}},
           {"package", facts.version.package},
           {"machine", facts.machine},
@@ -23,6 +32,7 @@ json to_json(const GuestFacts& facts) {
           {"memory_bytes", facts.memory_bytes},
           {"memory", std::move(memory)},
           {"netdevs", std::move(netdevs)},
+          {"disks", std::move(disks)},
           {"binary", facts.binary},
           {"directory", facts.directory},
           {"argv", facts.argv}};
@@ -44,6 +54,14 @@ Result<GuestFacts> facts_from_json(const json& value) {
     for (const json& net : value.at("netdevs"))
       facts.netdevs.push_back({net.at("id").get<std::string>(), net.at("type").get<std::string>(),
                                net.at("ifname").get<std::string>(), net.at("bridge").get<std::string>()});
+    for (const json& disk : value.at("disks"))
+      facts.disks.push_back({.device = disk.at("device").get<std::string>(),
+                             .file = disk.at("file").get<std::string>(),
+                             .read_only = disk.at("read_only").get<bool>(),
+                             .id = disk.at("id").get<std::string>(),
+                             .node = disk.at("node").get<std::string>(),
+                             .driver = disk.at("driver").get<std::string>(),
+                             .bytes = disk.at("bytes").get<std::uint64_t>()});
     facts.binary = value.at("binary").get<std::string>();
     facts.directory = value.at("directory").get<std::string>();
     facts.argv = value.at("argv").get<std::vector<std::string>>();

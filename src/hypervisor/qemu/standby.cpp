@@ -127,7 +127,7 @@ Status WaitingGuest::build_steps(const GuestDescription& guest) {
   // First all that only looks, so that a host that cannot serve is left as it was.
   auto binary = choose_binary(options_, facts_);
   if (!binary) return std::unexpected(binary.error());
-  StandbyPaths paths{places_.image, places_.runtime, places_.qmp, {}};
+  StandbyPaths paths{places_.image, places_.runtime, places_.qmp, {}, options_.replicas};
   for (const auto& net : facts_.netdevs) paths.taps[net.id] = tap_name_for(options_, net.id);
   const DerivedCommandLine line = derive_command_line(facts_, paths);
   if (!line.objections.empty())

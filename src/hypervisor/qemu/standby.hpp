@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "hypervisor/domain.hpp"
+#include "hypervisor/qemu/command_line.hpp"
 #include "hypervisor/standby.hpp"
 
 namespace remus::hypervisor::qemu {
@@ -30,7 +31,10 @@ struct StandbyOptions {
   std::filesystem::path binary{};                      ///< empty: same path as on the primary, else from PATH
   std::map<std::string, std::string> bridges{};        ///< primary's bridge → ours; absent: same name
   std::map<std::string, std::string> taps{};  ///< netdev id → tap name; absent: derived from the name
-  std::vector<std::string> environment{};     ///< extra KEY=VALUE for the waiting QEMU
+  /// Disk::device → its replica, as long as the disk; it is opened when the standby is made, and neither read nor
+  /// written by it before it is activated.
+  std::map<std::string, StandbyPaths::Replica> replicas{};
+  std::vector<std::string> environment{};  ///< extra KEY=VALUE for the waiting QEMU
 };
 
 std::unique_ptr<Standby> make_qemu_standby(StandbyOptions options);

@@ -414,6 +414,63 @@ TEST_F(RealDisk, ACheckpointHasNoWriteUnderWay) {
   }
 }
 
+TEST_F(RealDisk, AStandbyGoesOnOnTheReplica) {
+  const fs::path file = image();
+  const fs::path replica = image("raw", "replica");
+  const auto read_file = [](const fs::path& path) {
+    std::ifstream now{path, std::ios::binary};
+    Bytes bytes(disk_bytes);
+    now.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+    return bytes;
+  };
+  {
+    std::fstream sector{file, std::ios::in | std::ios::out | std::ios::binary};
+    sector.write(reinterpret_cast<const char*>(writing_guest.data()), writing_guest.size());
+    sector.seekp(510).write("\x55\xaa", 2);
+  }
+  start({"-drive", "if=virtio,format=raw,file=" + file.native()});
+  auto domain = attach_qemu(qmp_, {.ready_timeout = std::chrono::milliseconds{60'000},
+                                   .stream_timeout = std::chrono::milliseconds{60'000},
+                                   .disks = {"virtio0"}});
+  ASSERT_TRUE(domain) << domain.error().text();
+  options_.replicas["virtio0"] = {.path = replica};
+  const auto standby = hypervisor::qemu::make_qemu_standby(options_);
+  remus::test::CopySink sink;
+  sink.standby = standby.get();
+  sink.description = &(*domain)->description();
+  Bytes committed;
+  (*domain)->set_pause_hooks({.resuming = [&]() -> Status {
+    committed = read_file(file);
+    return {};
+  }});
+  const auto first = (*domain)->synchronize(sink, {});
+  ASSERT_TRUE(first) << first.error().text() << log();
+  const auto report = (*domain)->capture(1, sink);
+  ASSERT_TRUE(report) << report.error().text();
+  const Bytes at_epoch = committed;
+  for (int i = 0; i < 10'000 && read_file(file) == at_epoch; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds{1});
+  ASSERT_NE(read_file(file), at_epoch) << "the guest writes on, which the backup will never know";
+  ASSERT_TRUE(guest_->kill());
+  // What the backup does with the committed epoch, while the waiting QEMU has the replica open.
+  {
+    std::fstream out{replica, std::ios::in | std::ios::out | std::ios::binary};
+    out.write(reinterpret_cast<const char*>(at_epoch.data()), static_cast<std::streamsize>(at_epoch.size()));
+  }
+  const auto activated = standby->activate(sink.device);
+  ASSERT_TRUE(activated) << activated.error().text();
+  auto qmp = Qmp::connect(standby->handle().at("qmp").get<std::string>());
+  ASSERT_TRUE(qmp) << qmp.error().text();
+  EXPECT_EQ((*qmp)->execute("query-status")->at("status"), "running");
+  EXPECT_EQ(inspect(**qmp)->disks.at(0).file, replica);
+  for (int i = 0; i < 10'000 && read_file(replica) == at_epoch; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds{1});
+  EXPECT_NE(read_file(replica), at_epoch) << "it writes its replica";
+  EXPECT_EQ((*qmp)->execute("query-block")->at(0).value("io-status", "ok"), "ok");
+  kill_taken_over(*standby);
+  EXPECT_TRUE(hypervisor::qemu::discard_standby(options_));
+}
+
 TEST_F(RealDisk, WhatADeadGuardLeftIsTakenAway) {
   start_with_drive();
   const json before = graph();
