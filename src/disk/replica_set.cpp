@@ -14,6 +14,7 @@ namespace {
 
 std::vector<std::uint64_t> sizes(const std::vector<ReplicaDisk>& disks) {
   std::vector<std::uint64_t> out;
+  out.reserve(disks.size());
   for (const ReplicaDisk& disk : disks) out.push_back(disk.bytes);
   return out;
 }
