@@ -2,7 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
+#include <utility>
 
 #include "disk/nbd_session.hpp"
 
@@ -81,20 +81,20 @@ Result<std::size_t> NbdSession::take_option(std::span<const std::byte> input,
     return 0;
   }
   const auto data = input.subspan(option_header_bytes, length);
-  switch (static_cast<nbd::Option>(option)) {
-    case nbd::Option::export_name:
+  switch (option) {
+    case std::to_underlying(nbd::Option::export_name):
       if (!is_ours(data))
         return fail(Errc::corrupt,
                     fmt::format("NBD client asked for an export other than '{}'", export_.name));
       answer_export_name(output);
       break;
-    case nbd::Option::abort:
+    case std::to_underlying(nbd::Option::abort):
       begin_option_reply(output, option, OptionReply::ack, 0);
       state_ = State::ended;
       break;
-    case nbd::Option::list: answer_list(option, data, output); break;
-    case nbd::Option::info:
-    case nbd::Option::go: answer_info(option, data, output); break;
+    case std::to_underlying(nbd::Option::list): answer_list(option, data, output); break;
+    case std::to_underlying(nbd::Option::info):
+    case std::to_underlying(nbd::Option::go): answer_info(option, data, output); break;
     default: begin_option_reply(output, option, OptionReply::unsupported, 0);
   }
   return whole;
