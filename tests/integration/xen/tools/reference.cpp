@@ -86,8 +86,27 @@ void forget_clocks(std::vector<std::byte>& context) {
   }
 }
 
-std::vector<std::byte> without_clocks(const Record& record) {
+/// Zeroes which events wait for a PV guest: back ends raise them while it stands still, and restore clears
+/// them.
+template <typename SharedInfo>
+void forget_events(std::vector<std::byte>& body) {
+  SharedInfo info;
+  if (body.size() < sizeof info) return;
+  std::memcpy(&info, body.data(), sizeof info);
+  std::memset(info.evtchn_pending, 0, sizeof info.evtchn_pending);
+  for (auto& vcpu : info.vcpu_info) vcpu.evtchn_pending_sel = 0;
+  std::memcpy(body.data(), &info, sizeof info);
+}
+
+/// `width_bytes` of the guest's words: 8 or 4.
+std::vector<std::byte> without_clocks(const Record& record, unsigned width_bytes) {
   std::vector<std::byte> body{record.body.begin(), record.body.end()};
+  if (record.type == static_cast<std::uint32_t>(Libxc::shared_info)) {
+    if (width_bytes == sizeof(std::uint32_t))
+      forget_events<shared_info_x86_32_t>(body);
+    else
+      forget_events<shared_info_x86_64_t>(body);
+  }
   if (record.type == static_cast<std::uint32_t>(Libxc::hvm_context)) forget_clocks(body);
   if (record.type == static_cast<std::uint32_t>(Libxc::x86_tsc_info) && body.size() == sizeof(TscInfo))
     std::memset(body.data() + offsetof(TscInfo, nsec), 0, sizeof(TscInfo::nsec));
@@ -155,6 +174,9 @@ Result<std::uint64_t> compare_with_stock(std::uint32_t domid, const ImageSink& i
   if (!handles) return std::unexpected(handles.error());
   auto stream = stock_stream(**handles, domid);
   if (!stream) return std::unexpected(stream.error());
+  unsigned width_bytes = 0;
+  if (xc_domain_get_guest_width((*handles)->xc(), domid, &width_bytes) != 0)
+    return (*handles)->fail_call("asking for the guest's word size");
   auto state = parse_device_state(image.state());
   if (!state) return std::unexpected(state.error());
   std::map<std::uint64_t, std::uint64_t> types;
@@ -183,8 +205,8 @@ Result<std::uint64_t> compare_with_stock(std::uint32_t domid, const ImageSink& i
         if (next == ours.size() || ours[next].type != record.type) {
           comparison.differ(fmt::format("record {:#x} was not captured in its place", record.type));
         } else {
-          const auto body = without_clocks(ours[next++]);
-          const auto stock = without_clocks(record);
+          const auto body = without_clocks(ours[next++], width_bytes);
+          const auto stock = without_clocks(record, width_bytes);
           std::size_t count = 0;
           std::size_t first = 0;
           for (std::size_t i = 0; i < std::min(body.size(), stock.size()); ++i)
