@@ -40,6 +40,7 @@ class GuestSpec:
     memory_mib: int = 192
     cpus: int = 1
     mac: str = "00:16:3e:77:00:20"
+    more_macs: tuple[str, ...] = ()  # of further network interfaces; the guest brings up the first
     address: str = "10.77.0.20"
     run: str = "stream-server,echo-server,counter"
     extra: tuple[str, ...] = field(default=())  # further lines of the configuration
@@ -85,7 +86,8 @@ class GuestSpec:
         kind = "hvm" if self.has_bios else self.kind.removesuffix("32")
         model = {"hvm-nopv": ",model=virtio-net-pci", "pv": "", "pvh": "", "pvh32": "", "pv32": ""}.get(self.kind, ",type=vif")
         lines = [f'name = "{self.name}"', f'type = "{kind}"', f"memory = {self.memory_mib}", f"maxmem = {self.memory_mib}"]
-        lines += [f"vcpus = {self.cpus}", f"vif = ['mac={self.mac},bridge=xenbr0{model}']", 'on_crash = "preserve"']
+        vifs = ", ".join(f"'mac={mac},bridge=xenbr0{model}'" for mac in (self.mac, *self.more_macs))
+        lines += [f"vcpus = {self.cpus}", f"vif = [{vifs}]", 'on_crash = "preserve"']
         if self.has_bios:
             lines += [f"disk = ['format=raw,vdev=hda,access=rw,backendtype=qdisk,target={self.disk}']"]
             lines += ['hdtype = "ahci"', 'vga = "none"', "nographic = 1", "vnc = 0"]

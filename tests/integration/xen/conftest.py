@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from protected import cleared, ready
 
 from lab.xen import Lab, pieces
 from lab.xen.packages import Unavailable
@@ -61,3 +62,11 @@ def lab(machines):
         if not host.is_up:
             host.boot()
     return machines
+
+
+@pytest.fixture
+def hosts(lab):
+    """Two hosts that run and protect nothing, with remusd."""
+    ready(lab)
+    yield lab
+    cleared(lab)

@@ -1,6 +1,6 @@
-"""The main job on Xen: a domain of any kind is protected from A to B, A dies at any moment, and the domain goes on at B.
+"""The main job on Xen: a domain of any kind is protected, its host dies at any moment, and it goes on at the other host.
 
-One domain at a time: all of a host share one emulated processor. `--kills N` does it N times a kind, `--soak` ten.
+One domain at a time: all of a host share one emulated processor. `--kills N` lets N hosts die a kind, `--soak` ten.
 """
 
 import json
@@ -10,16 +10,12 @@ import time
 
 import pytest
 from eventually import eventually
+from protected import LOOK_S, OPTIONS, PATIENCE_S, Protected, cleared, intact, ready, traces
 
 from lab.xen import GuestSpec, LabError
 
 pytestmark = pytest.mark.xen
 
-PATIENCE_S = 300  # against hanging only: an emulated host on a busy machine takes its time
-LOOK_S = 1  # each look is a program more on the processor that the guest, its dom0 and the guard share
-# Nothing here is about how soon a death is noticed; an emulated processor that others use too is often silent.
-OPTIONS = ["--heartbeat", "200ms", "--detect-min", "4s", "--detect-max", "30s", "--alone-after", "90s"]
-SESSION = ["--interval", 0.02, "--patience", PATIENCE_S]  # 50 records a second, either way
 # One kind in the short form: each takes minutes, most of them in an emulated dom0 that encrypts and copies.
 KINDS = [
     "pvh",
@@ -27,137 +23,50 @@ KINDS = [
 ]
 
 
-class Protected:
-    """A guest on A, protected to B, and what is seen of it."""
-
-    def __init__(self, lab, kind: str, options: list[str] | None = None, extra: tuple[str, ...] = ()) -> None:
-        self.lab = lab
-        self.guest = lab.start_guest(GuestSpec(kind=kind, memory_mib=128, extra=extra), on="A")
-        self.name = self.guest.spec.name
-        # An HVM guest boots from a disk, and never writes to it again.
-        self.options = [*(options or OPTIONS), *(["--vouched-disk", "hda"] if self.guest.spec.has_bios else [])]
-
-    def protect(self) -> None:
-        began = time.monotonic()
-        self.lab.remus("A", "protect", self.name, "--to", "hostB", *self.options, timeout=PATIENCE_S)
-        self.wait_protected()
-        print(f"{self.guest.spec.kind}: protected after {time.monotonic() - began:.0f} s")
-
-    def session(self):
-        """A busy TCP session with it, every byte verified."""
-        return self.lab.stream(self.guest, *SESSION, within=PATIENCE_S)
-
-    def status(self, host: str) -> dict:
-        return self.lab.remus_json(host, "status", self.name)
-
-    def guard(self, host: str) -> dict:
-        return self.status(host).get("guard") or {}
-
-    def wait_protected(self) -> None:
-        eventually(lambda: self.status("A")["protected"], PATIENCE_S, what="protected", pause=LOOK_S)
-
-    def wait_for_commits(self, count: int = 3) -> None:
-        committed = lambda: (self.guard("A").get("epoch") or {}).get("committed") or 0  # noqa: E731
-        before = committed()
-        eventually(lambda: committed() >= before + count, PATIENCE_S, what=f"{count} more commits", pause=LOOK_S)
-
-    def moves(self, client) -> None:
-        before = client.stats.get("records_in", 0)
-        eventually(lambda: client.stats.get("records_in", 0) > before + 5, PATIENCE_S, what="the session goes on")
-
-
-def traces(host) -> list[str]:
-    """What of ours is on a host that protects nothing and keeps no standby."""
-    found = [name for name in host.processes().values() if name in ("remus-guard", "remus-keeper", "remus-xen-stand")]
-    links = host.shell("ip -o link").splitlines()
-    found += [line.split(":")[1].strip() for line in links if line.split(":")[1].strip().startswith("rms")]
-    found += [name for name in host.domains() if name.endswith("--incoming")]
-    return found
-
-
-def ready(lab) -> None:
-    """Both hosts up, with remusd."""
-    down = [host for host in lab.hosts.values() if not host.is_up]
-    for host in down:
-        host.switch_on()
-    for host in down:
-        host.wait_until_up()
-    lab.install_remus()
-
-
-def cleared(lab) -> None:
-    """Whatever a test has left: nothing is protected, nothing runs."""
-    for name, host in lab.hosts.items():
-        if not host.is_up:
-            continue
-        for guest in host.domains():
-            lab.remus(name, "unprotect", guest.removesuffix("--incoming"), "--force", check=False)
-            host.xl("destroy", guest, check=False)
-        for pid, program in host.processes().items():
-            if program in ("remusd", "remus-guard", "remus-keeper", "remus-xen-stand"):
-                host.run(["kill", "-9", pid], check=False)
-        eventually(lambda host=host: not host.domains(), PATIENCE_S, what=f"no domain on {host.name}")
-        host.shell("rm -rf /var/lib/remus/* /run/remus/*")
-
-
-@pytest.fixture
-def hosts(lab):
-    """Two hosts that run and protect nothing, with remusd."""
-    ready(lab)
-    yield lab
-    cleared(lab)
-
-
-def intact(client) -> dict:
-    verdict = client.finish()
-    assert verdict["ok"], verdict["reasons"]
-    assert (verdict["lost"], verdict["duplicated"], verdict["changed"], verdict["guest_went_back"]) == (0, 0, 0, 0)
-    return verdict
-
-
 @pytest.mark.parametrize("kind", KINDS)
-def test_goes_on_at_b_when_a_dies(hosts, kind, kills):
+def test_goes_on_when_its_host_dies(hosts, kind, kills):
+    """One session, carried from host to host: A dies, and when it is back, the guest is protected to it, and B dies."""
     seed = random.randrange(1 << 32)
     chance = random.Random(seed)
     print(f"seed {seed}")
-    for kill in range(kills):
-        if kill > 0:
-            cleared(hosts)
-            ready(hosts)
-        goes_on(hosts, kind, chance.uniform(0, 2))
-
-
-def goes_on(hosts, kind: str, after_s: float) -> None:
-    """Host A loses its power `after_s` seconds into the protection of a guest with a busy session."""
     it = Protected(hosts, kind)
     client = it.session()
-    it.protect()
+    for kill in range(kills):
+        if kill > 0:
+            it.turn_round()
+        it.protect()
+        goes_on(it, client, chance.uniform(0, 2))
+    verdict = intact(client)
+    print(f"{kind}: {verdict['records_in']} records to the client, {verdict['records_out']} to the guest, all once and unchanged")
+    host = hosts.host(it.backup)
+    hosts.remus(it.backup, "unprotect", it.name)
+    assert set(host.domains()) == {it.name}, "to give up protection must not touch the guest"
+    it.guest.destroy(host)
+    eventually(lambda: traces(host) == [], PATIENCE_S, what=f"no trace on {host.name}")
+
+
+def goes_on(it: Protected, client, after_s: float) -> None:
+    """Its host loses its power `after_s` seconds into the protection of a guest with a busy session."""
     it.wait_for_commits()
     it.moves(client)
-    pause = it.guard("A")["pause"]
+    pause = it.guard(it.primary)["pause"]
     time.sleep(after_s)
     client_knew = client.stats["guest_uptime_ms"]
-    hosts.host("A").power_cut()
+    it.lab.host(it.primary).power_cut()
     report = eventually(
-        lambda: (g := it.guard("B")).get("state") == "active" and g,
+        lambda: (g := it.guard(it.backup)).get("state") == "active" and g,
         PATIENCE_S,
-        what="active on B",
+        what=f"active on {it.backup}",
         pause=LOOK_S,
     )["failover"]
     it.moves(client)
     assert client.stats["guest_uptime_ms"] >= client_knew, "the guest went back behind what the client saw"
-    verdict = intact(client)
-    print(
-        f"{kind}: pause p50 {pause['p50_us']} us, epoch {report['epoch']}, detected {report['detected_ms']} ms, "
-        f"activated {report['activation_ms']} ms, outage {verdict['outage_ms']} ms, records to the client "
-        f"{verdict['records_in']}, to the guest {verdict['records_out']}"
-    )
-    domains = hosts.host("B").domains()
+    domains = it.lab.host(it.backup).domains()
     assert set(domains) == {it.name}, domains
-    hosts.remus("B", "unprotect", it.name)
-    assert set(hosts.host("B").domains()) == {it.name}, "to give up protection must not touch the guest"
-    it.guest.destroy(hosts.host("B"))
-    eventually(lambda: traces(hosts.host("B")) == [], PATIENCE_S, what="no trace on B")
+    print(
+        f"{it.guest.spec.kind} {it.primary} to {it.backup}: pause p50 {pause['p50_us']} us, epoch {report['epoch']}, detected "
+        f"{report['detected_ms']} ms, activated {report['activation_ms']} ms, longest outage {client.stats['outage_ms']} ms"
+    )
 
 
 @pytest.mark.long_form
@@ -203,6 +112,24 @@ def test_a_killed_guard_harms_nobody(hosts, victim):
 
 
 @pytest.mark.long_form
+def test_a_killed_device_model_takes_nothing_with_it(hosts):
+    """No device model, no checkpoint: a guest with PV drivers runs on without, is let go, and status says so."""
+    it = Protected(hosts, "hvm")
+    client = it.session()
+    it.protect()
+    host = hosts.host("A")
+    host.signal(int(host.run(["xenstore-read", f"/local/domain/{it.guest.domain_id()}/image/device-model-pid"]).stdout),
+                signal.SIGKILL)
+    eventually(lambda: not it.status("A")["protected"], PATIENCE_S, what="the loss is shown", pause=LOOK_S)
+    it.moves(client)
+    hosts.remus("A", "unprotect", it.name, timeout=PATIENCE_S)
+    it.moves(client)
+    intact(client)
+    assert it.name in host.domains()
+    eventually(lambda: hosts.host("B").domains() == {}, PATIENCE_S, what="no standby")
+
+
+@pytest.mark.long_form
 def test_a_cut_link_does_not_make_two_of_it(hosts):
     """Under the manual arbiter the backup never activates by itself; the primary goes alone and speaks on."""
     it = Protected(hosts, "pvh", ["--arbiter", "manual", *OPTIONS[:-1], "31s"])
@@ -238,7 +165,7 @@ def test_a_configuration_asks_for_protection(hosts):
     """remusd heeds it once in the domain's life: what its administrator unprotects stays so, also for the next remusd."""
     flags = dict(zip(OPTIONS[::2], OPTIONS[1::2], strict=True))
     words = ["to=hostB", *(f"{flag.removeprefix('--')}={value}" for flag, value in flags.items())]
-    it = Protected(hosts, "pvh", extra=(f'remus = "{",".join(words)}"',))
+    it = Protected(hosts, GuestSpec(memory_mib=128, extra=(f'remus = "{",".join(words)}"',)))
     guests = lambda: [guest["name"] for guest in hosts.remus_json("A", "status")["guests"]]  # noqa: E731
     eventually(lambda: it.name in guests(), PATIENCE_S, what="protection begins", pause=LOOK_S)
     it.wait_protected()
@@ -261,6 +188,40 @@ def test_what_cannot_be_protected_is_refused_before_it_is_touched(hosts):
     with pytest.raises(LabError):
         hosts.remus("A", "protect", "4711", "--to", "hostB")
     for host in hosts.hosts.values():
+        eventually(lambda host=host: traces(host) == [], PATIENCE_S, what=f"no trace on {host.name}")
+
+
+@pytest.mark.long_form
+def test_what_forbids_it_is_said_before_the_guest_is_touched(hosts):
+    """Of the domain, or of the host that would take it over: one sentence, and the domain runs on as it was."""
+    a, b = hosts.host("A"), hosts.host("B")
+    a.shell("ip link add name xenbr9 type bridge && ip link set xenbr9 up; head -c 1M /dev/zero > /var/tmp/disk.img")
+    disk = "disk = ['format=raw,vdev=xvda,access=rw,target=/var/tmp/disk.img']"
+    elsewhere = "vif = ['mac=00:16:3e:77:09:20,bridge=xenbr9']"
+    free_mib = int(b.shell("xl info free_memory"))
+    cases = {
+        "written": (GuestSpec(memory_mib=64, extra=(disk,)), "xvda"),
+        "nowhere": (GuestSpec(memory_mib=64, extra=(elsewhere,)), "xenbr9"),
+        "large": (GuestSpec(memory_mib=free_mib, cpus=1), "memory"),
+    }
+    try:
+        for case, (spec, word) in cases.items():
+            # `nowhere` gives the same key twice: xl takes the last.
+            guest = hosts.start_guest(spec, on="A", wait=False)
+            refused = hosts.remus("A", "protect", "web1", "--to", "hostB", *OPTIONS, check=False, timeout=PATIENCE_S)
+            print(f"{case}: {refused.stderr.strip()}")
+            assert refused.returncode != 0 and word in refused.stderr, (case, refused)
+            assert a.domains()["web1"].id == guest.domain_id() and "p" not in a.domains()["web1"].state, case
+            guest.destroy()
+            eventually(lambda: not a.domains(), PATIENCE_S, what="it is gone")
+        guest = hosts.start_guest(GuestSpec(memory_mib=128), on="A")
+        a.xl("mem-set", "web1", 96)
+        refused = hosts.remus("A", "protect", "web1", "--to", "hostB", *OPTIONS, check=False, timeout=PATIENCE_S)
+        assert refused.returncode != 0 and "ballooned" in refused.stderr, refused
+        assert guest.shell("echo yes").strip() == "yes"
+    finally:
+        a.shell("ip link del xenbr9")
+    for host in (a, b):
         eventually(lambda host=host: traces(host) == [], PATIENCE_S, what=f"no trace on {host.name}")
 
 

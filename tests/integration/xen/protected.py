@@ -1,0 +1,102 @@
+"""A domain under protection, its session, and what must be left of it in the end: what every scenario on Xen is made of."""
+
+import time
+
+from eventually import eventually
+
+from lab.xen import GuestSpec
+
+PATIENCE_S = 300  # against hanging only: an emulated host on a busy machine takes its time
+LOOK_S = 1  # each look is a program more on the processor that the guest, its dom0 and the guard share
+# Nothing here is about how soon a death is noticed; an emulated processor that others use too is often silent.
+OPTIONS = ["--heartbeat", "200ms", "--detect-min", "4s", "--detect-max", "30s", "--alone-after", "90s"]
+SESSION = ["--interval", 0.02, "--patience", PATIENCE_S]  # 50 records a second, either way
+
+
+class Protected:
+    """A guest of one host, protected to the other, and what is seen of it."""
+
+    def __init__(self, lab, spec: GuestSpec | str, options: list[str] | None = None, *, on: str = "A") -> None:
+        self.lab = lab
+        self.primary, self.backup = on, "B" if on == "A" else "A"
+        if isinstance(spec, str):
+            spec = GuestSpec(kind=spec, memory_mib=128)
+        self.guest = lab.start_guest(spec, on=on)
+        self.name = spec.name
+        # An HVM guest boots from a disk, and never writes to it again.
+        self.options = [*(options or OPTIONS), *(["--vouched-disk", "hda"] if self.guest.spec.has_bios else [])]
+
+    def protect(self) -> None:
+        began = time.monotonic()
+        self.lab.remus(self.primary, "protect", self.name, "--to", f"host{self.backup}", *self.options, timeout=PATIENCE_S)
+        self.wait_protected()
+        print(f"{self.guest.spec.kind}: protected after {time.monotonic() - began:.0f} s")
+
+    def turn_round(self) -> None:
+        """After a failover: boots the dead host, and is about to protect the guest from where it runs now, to it."""
+        self.primary, self.backup = self.backup, self.primary
+        self.lab.host(self.backup).boot()
+        self.lab.start_remus(self.backup)
+
+    def session(self):
+        """A busy TCP session with it, every byte verified."""
+        return self.lab.stream(self.guest, *SESSION, within=PATIENCE_S)
+
+    def status(self, host: str) -> dict:
+        return self.lab.remus_json(host, "status", self.name)
+
+    def guard(self, host: str) -> dict:
+        return self.status(host).get("guard") or {}
+
+    def wait_protected(self) -> None:
+        eventually(lambda: self.status(self.primary)["protected"], PATIENCE_S, what="protected", pause=LOOK_S)
+
+    def wait_for_commits(self, count: int = 3) -> None:
+        committed = lambda: (self.guard(self.primary).get("epoch") or {}).get("committed") or 0  # noqa: E731
+        before = committed()
+        eventually(lambda: committed() >= before + count, PATIENCE_S, what=f"{count} more commits", pause=LOOK_S)
+
+    def moves(self, client) -> None:
+        before = client.stats.get("records_in", 0)
+        eventually(lambda: client.stats.get("records_in", 0) > before + 5, PATIENCE_S, what="the session goes on")
+
+
+def traces(host) -> list[str]:
+    """What of ours is on a host that protects nothing and keeps no standby."""
+    found = [name for name in host.processes().values() if name in ("remus-guard", "remus-keeper", "remus-xen-stand")]
+    links = host.shell("ip -o link").splitlines()
+    found += [line.split(":")[1].strip() for line in links if line.split(":")[1].strip().startswith("rms")]
+    found += [name for name in host.domains() if name.endswith("--incoming")]
+    return found
+
+
+def ready(lab) -> None:
+    """Both hosts up, with remusd."""
+    down = [host for host in lab.hosts.values() if not host.is_up]
+    for host in down:
+        host.switch_on()
+    for host in down:
+        host.wait_until_up()
+    lab.install_remus()
+
+
+def cleared(lab) -> None:
+    """Whatever a test has left: nothing is protected, nothing runs."""
+    for name, host in lab.hosts.items():
+        if not host.is_up:
+            continue
+        for guest in host.domains():
+            lab.remus(name, "unprotect", guest.removesuffix("--incoming"), "--force", check=False)
+            host.xl("destroy", guest, check=False)
+        for pid, program in host.processes().items():
+            if program in ("remusd", "remus-guard", "remus-keeper", "remus-xen-stand"):
+                host.run(["kill", "-9", pid], check=False)
+        eventually(lambda host=host: not host.domains(), PATIENCE_S, what=f"no domain on {host.name}")
+        host.shell("rm -rf /var/lib/remus/* /run/remus/*")
+
+
+def intact(client) -> dict:
+    verdict = client.finish()
+    assert verdict["ok"], verdict["reasons"]
+    assert (verdict["lost"], verdict["duplicated"], verdict["changed"], verdict["guest_went_back"]) == (0, 0, 0, 0)
+    return verdict
