@@ -108,25 +108,60 @@ class Qmp::Impl final {
 
   Result<json> execute(std::string_view command, json arguments, Milliseconds timeout, int pass_fd) {
     const auto deadline = Clock::now() + timeout;
-    std::uint64_t id{};
-    {
-      const std::lock_guard lock{mutex_};
-      if (closed_) return std::unexpected(closed_error(command));
-      id = ++last_id_;
-      waiting_.try_emplace(id);
-    }
-    json message{{"execute", command}, {"id", id}};
-    if (!arguments.empty()) message["arguments"] = std::move(arguments);
-    const std::string text = line_of(message);
-    if (auto sent = send_all(text, pass_fd, deadline, command); !sent) {
-      const std::lock_guard lock{mutex_};
-      waiting_.erase(id);
+    disarm();
+    const auto id = new_id(command);
+    if (!id) return std::unexpected(id.error());
+    if (auto sent = send_all(line_of(*id, command, std::move(arguments)), pass_fd, deadline, command);
+        !sent) {
+      forget(*id);
       return std::unexpected(sent.error());
     }
-    return await(id, command, deadline);
+    return await(*id, command, deadline);
+  }
+
+  Status arm(std::string_view command, json arguments) {
+    disarm();
+    const auto id = new_id(command);
+    if (!id) return std::unexpected(id.error());
+    std::string text = line_of(*id, command, std::move(arguments));
+    text.resize(text.size() - last_bytes.size());
+    if (auto sent = send_all(text, -1, Clock::now() + post_timeout, command); !sent) {
+      forget(*id);
+      return sent;
+    }
+    const std::lock_guard lock{mutex_};
+    armed_ = Numbered{*id, std::string{command}};
+    return {};
+  }
+
+  Status fire() {
+    {
+      const std::lock_guard lock{mutex_};
+      if (!armed_) return fail(Errc::invalid, "no QMP command is armed");
+      fired_ = std::exchange(armed_, std::nullopt);
+    }
+    auto sent = send_all(last_bytes, -1, Clock::now() + post_timeout, fired_->command);
+    if (!sent) forget(std::exchange(fired_, std::nullopt)->id);
+    return sent;
+  }
+
+  bool fired_is_answered() const {
+    const std::lock_guard lock{mutex_};
+    return !fired_ || closed_ || !waiting_.at(fired_->id).is_null();
+  }
+
+  Result<json> await_fired(Milliseconds timeout) {
+    std::optional<Numbered> fired;
+    {
+      const std::lock_guard lock{mutex_};
+      fired = std::exchange(fired_, std::nullopt);
+    }
+    if (!fired) return fail(Errc::invalid, "no QMP command was fired");
+    return await(fired->id, fired->command, Clock::now() + timeout);
   }
 
   Status post(std::string_view command, json arguments) {
+    disarm();
     json message{
         {"execute", command}, {"id", 0}, {"arguments", std::move(arguments)}};  // nobody waits for id 0
     return send_all(line_of(message), -1, Clock::now() + post_timeout, command);
@@ -170,8 +205,44 @@ class Qmp::Impl final {
  private:
   static constexpr Milliseconds post_timeout{100};
 
+  static constexpr std::string_view last_bytes = "}\n";
+
+  /// A command that is answered by its number.
+  struct Numbered {
+    std::uint64_t id{};
+    std::string command{};
+  };
+
   static std::string line_of(const json& message) {
     return message.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  }
+  static std::string line_of(std::uint64_t id, std::string_view command, json arguments) {
+    json message{{"execute", command}, {"id", id}};
+    if (!arguments.empty()) message["arguments"] = std::move(arguments);
+    return line_of(message);
+  }
+
+  Result<std::uint64_t> new_id(std::string_view command) {
+    const std::lock_guard lock{mutex_};
+    if (closed_) return std::unexpected(closed_error(command));
+    waiting_.try_emplace(++last_id_);
+    return last_id_;
+  }
+  void forget(std::uint64_t id) {
+    const std::lock_guard lock{mutex_};
+    waiting_.erase(id);
+  }
+
+  /// What is armed becomes a command that QEMU refuses, and nobody waits for its answer.
+  void disarm() {
+    std::optional<Numbered> armed;
+    {
+      const std::lock_guard lock{mutex_};
+      armed = std::exchange(armed_, std::nullopt);
+    }
+    if (!armed) return;
+    forget(armed->id);
+    static_cast<void>(send_all(",\"taken-back\":true}\n", -1, Clock::now() + post_timeout, armed->command));
   }
 
   struct Subscriber {
@@ -422,6 +493,8 @@ class Qmp::Impl final {
   std::condition_variable changed_{};
   std::unordered_map<std::uint64_t, json> waiting_{};  // id → null until the reply is there
   std::uint64_t last_id_{};
+  std::optional<Numbered> armed_{};  // all but the last byte is sent
+  std::optional<Numbered> fired_{};  // and now that, too
   bool closed_{false};
   bool sending_{false};  // a command is being written: whole commands only
   std::string closed_reason_{};
@@ -449,6 +522,19 @@ Result<json> Qmp::execute(std::string_view command, json arguments, Milliseconds
 
 Status Qmp::post(std::string_view command, json arguments) {
   return impl_->post(command, std::move(arguments));
+}
+
+Status Qmp::arm(std::string_view command, json arguments) {
+  return impl_->arm(command, std::move(arguments));
+}
+Status Qmp::fire() {
+  return impl_->fire();
+}
+bool Qmp::fired_is_answered() const {
+  return impl_->fired_is_answered();
+}
+Result<json> Qmp::await_fired(Milliseconds timeout) {
+  return impl_->await_fired(timeout);
 }
 
 Result<std::string> Qmp::human(std::string_view line, Milliseconds timeout) {

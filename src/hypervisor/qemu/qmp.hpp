@@ -71,6 +71,17 @@ class Qmp final {
   /// even be sent).
   Status post(std::string_view command, nlohmann::json arguments);
 
+  /// Sends all of a command but its last byte. QEMU reads a command byte by byte, each at several system calls:
+  /// what it has read beforehand need not be read while a guest stands still. Any other command first takes it
+  /// back. Errors: closed, timeout (could not even be sent).
+  Status arm(std::string_view command, nlohmann::json arguments);
+  /// Sends the last byte of what is armed. Errors: closed, timeout; invalid (nothing is armed).
+  Status fire();
+  /// Whether what was fired has been answered, or never will be.
+  [[nodiscard]] bool fired_is_answered() const;
+  /// Waits for the answer to what was fired; errors as of execute().
+  Result<nlohmann::json> await_fired(Milliseconds timeout = command_timeout);
+
   /// A command of the human monitor; returns what it prints.
   Result<std::string> human(std::string_view line, Milliseconds timeout = command_timeout);
 

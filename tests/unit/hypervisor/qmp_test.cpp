@@ -146,6 +146,60 @@ TEST_F(QmpTest, ALateReplyIsNobodys) {
   (*qmp)->close();
 }
 
+TEST_F(QmpTest, AnArmedCommandIsSentButForItsLastByte) {
+  std::atomic<bool> fired{false};
+  serve([&](int client) {
+    say(client, greeting);
+    answer(client, hear(client), {});
+    const auto command = hear(client);
+    EXPECT_TRUE(fired) << "a line came before it was whole";
+    EXPECT_EQ(command.value("execute", ""), "save");
+    EXPECT_EQ(command["arguments"]["filename"], "x");
+    answer(client, command, "saved");
+    answer(client, hear(client), "after");
+    hang_until_closed(client);
+  });
+  auto qmp = Qmp::connect(path_);
+  ASSERT_TRUE(qmp);
+  EXPECT_EQ((*qmp)->fire().error().kind, Errc::invalid);
+  ASSERT_TRUE((*qmp)->arm("save", {{"filename", "x"}}));
+  std::this_thread::sleep_for(milliseconds{20});
+  fired = true;
+  ASSERT_TRUE((*qmp)->fire());
+  const auto reply = (*qmp)->await_fired();
+  ASSERT_TRUE(reply) << reply.error().text();
+  EXPECT_EQ(*reply, "saved");
+  EXPECT_TRUE((*qmp)->fired_is_answered());
+  EXPECT_EQ((*qmp)->await_fired().error().kind, Errc::invalid);
+  const auto after = (*qmp)->execute("other");
+  ASSERT_TRUE(after);
+  EXPECT_EQ(*after, "after");
+  (*qmp)->close();
+}
+
+TEST_F(QmpTest, AnotherCommandTakesAnArmedOneBack) {
+  serve([](int client) {
+    say(client, greeting);
+    answer(client, hear(client), {});
+    const auto taken_back = hear(client);
+    EXPECT_EQ(taken_back.value("execute", ""), "save");
+    EXPECT_TRUE(taken_back.contains("taken-back")) << "what QEMU refuses is not carried out";
+    say(client,
+        nlohmann::json{{"id", taken_back["id"]}, {"error", {{"class", "GenericError"}, {"desc", "?"}}}}
+                .dump() +
+            "\n");
+    answer(client, hear(client), "other");
+    hang_until_closed(client);
+  });
+  auto qmp = Qmp::connect(path_);
+  ASSERT_TRUE(qmp);
+  ASSERT_TRUE((*qmp)->arm("save", {{"filename", "x"}}));
+  const auto reply = (*qmp)->execute("query-status");
+  ASSERT_TRUE(reply) << reply.error().text();
+  EXPECT_EQ(*reply, "other");
+  (*qmp)->close();
+}
+
 TEST_F(QmpTest, TwoThreadsShareIt) {
   serve([](int client) {
     say(client, greeting);

@@ -284,6 +284,17 @@ TEST_F(RealQemu, APluggedInDeviceIsRefused) {
   EXPECT_THAT(refused.error().text(), HasSubstr("'late' (virtio-rng-pci) was added after"));
 }
 
+TEST_F(RealQemu, AnArmedCommandTakenBackIsNotCarriedOut) {
+  start();
+  ASSERT_TRUE(qmp_->arm("stop", nlohmann::json::object()));
+  EXPECT_EQ(run_state(), "running");
+  ASSERT_TRUE(qmp_->arm("stop", nlohmann::json::object()));
+  EXPECT_FALSE(qmp_->await_fired());
+  ASSERT_TRUE(qmp_->fire());
+  ASSERT_TRUE(qmp_->await_fired());
+  EXPECT_EQ(run_state(), "paused");
+}
+
 TEST_F(RealQemu, NumaMemoryIsCapturedAndTakenOver) {
   // Without the firmware's vapic page: emulated, QEMU 7.2 locks itself up when it stops two CPUs that set it up.
   start({"-smp", "2", "-m", "64", "-global", "apic.vapic=off", "-object",
