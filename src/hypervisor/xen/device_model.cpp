@@ -1,11 +1,14 @@
 #include "hypervisor/xen/device_model.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <spdlog/spdlog.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
+#include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <span>
 #include <string_view>
@@ -16,7 +19,14 @@ using json = nlohmann::json;
 
 namespace {
 
-constexpr off_t state_bytes_max = 64 << 20;
+using Clock = std::chrono::steady_clock;
+
+constexpr std::size_t state_bytes_max = 64U << 20;
+constexpr int pipe_bytes_wanted = 16 << 10;  // a quarter of the smallest state seen: few turns to read it
+constexpr std::size_t context_bytes_usual = 256U << 10;
+constexpr int look_interval_ms = 20;
+constexpr std::chrono::milliseconds patience{5000};
+constexpr const char* save_command = "xen-save-devices-state";
 
 Result<std::shared_ptr<qemu::Qmp>> connect(std::uint32_t domid) {
   auto monitor = qemu::Qmp::connect(fmt::format("/var/run/xen/qmp-libxenstat-{}", domid));
@@ -41,9 +51,7 @@ Status DeviceModel::open() {
   auto monitor = connect(domid_);
   if (!monitor) return std::unexpected(monitor.error());
   monitor_ = *monitor;
-  file_.reset(::memfd_create("remus-device-model", MFD_CLOEXEC));
-  if (!file_) return fail_errno(errno, "cannot make a memory file for the device model's state");
-  path_ = fmt::format("/proc/{}/fd/{}", ::getpid(), file_.get());
+  context_.resize(context_bytes_usual);
   remembers_places_ = !places().empty();
   return {};
 }
@@ -67,47 +75,126 @@ Status DeviceModel::log_writes(bool on) {
   if (!done) return std::unexpected(done.error().in("the device model's log of writes"));
   logging_ = on;
   if (!on) mark_.fields().model_logging = 0;
+  return on && !hold_ ? arm() : Status{};
+}
+
+Status DeviceModel::arm() {
+  std::array<int, 2> ends{-1, -1};
+  if (::pipe2(ends.data(), O_CLOEXEC) != 0)
+    return fail_errno(errno, "cannot make a pipe for the device model's state");
+  read_end_.reset(ends[0]);
+  write_end_.reset(ends[1]);
+  const int bytes = ::fcntl(write_end_.get(), F_SETPIPE_SZ, pipe_bytes_wanted);
+  if (bytes <= 0) return fail_errno(errno, "cannot set the size of a pipe");
+  pipe_bytes_ = static_cast<std::size_t>(bytes);
+  const std::string path = fmt::format("/proc/{}/fd/{}", ::getpid(), write_end_.get());
+  if (auto sent = monitor_->arm(save_command, {{"filename", path}, {"live", false}}); !sent)
+    return std::unexpected(sent.error().in("the device model's state"));
+  armed_ = true;
   return {};
 }
 
 Status DeviceModel::stop() {
-  // Commands are carried out in order: one wait for both. It writes its state once it has stopped.
+  if (!armed_)
+    if (auto ready = arm(); !ready) return ready;
+  if (hold_)
+    if (auto held = stop_held(); !held) return held;
+  armed_ = false;
+  stopped_ = true;
+  if (auto sent = monitor_->fire(); !sent)
+    return std::unexpected(sent.error().in("stopping the device model"));
+  return await_first_bytes();
+}
+
+Status DeviceModel::stop_held() {
+  // Stopped by a command of its own, it is not let go at the end of the one that writes its state.
   mark_.fields().model_stopped = 1;
   stopped_ = true;
-  if (auto sent = monitor_->post("stop", json::object()); !sent)
-    return std::unexpected(sent.error().in("stopping the device model"));
-  auto done = monitor_->execute("xen-save-devices-state", {{"filename", path_}, {"live", false}});
-  if (!done) return std::unexpected(done.error().in("the device model's state"));
-  return {};
+  if (auto done = monitor_->execute("stop"); !done)
+    return std::unexpected(done.error().in("stopping the device model"));
+  return arm();
 }
 
-void DeviceModel::let_go() {
-  // Its answer would keep the guest waiting; resume() fetches it, commands are carried out in order.
-  if (monitor_) static_cast<void>(monitor_->post("cont", json::object()));
-}
-
-Status DeviceModel::resume() {
-  auto done = monitor_->execute("cont");
-  if (!done) return std::unexpected(done.error().in("letting the device model go on"));
-  stopped_ = false;
-  mark_.fields().model_stopped = 0;
+Status DeviceModel::await_first_bytes() {
+  const auto deadline = Clock::now() + patience;
+  for (;;) {
+    pollfd ready{read_end_.get(), POLLIN, 0};
+    if (::poll(&ready, 1, look_interval_ms) > 0) break;
+    if (monitor_->fired_is_answered()) {
+      auto done = monitor_->await_fired();
+      stopped_ = hold_;
+      if (!done) return std::unexpected(done.error().in("the device model's state"));
+      return fail(Errc::io, fmt::format("the device model of domain {} wrote no state", domid_));
+    }
+    if (Clock::now() > deadline)
+      return fail(Errc::timeout, fmt::format("the device model of domain {} does not stop", domid_),
+                  "its main loop may be blocked, for instance by slow storage");
+  }
+  write_end_.reset();  // QEMU has its own by now: when that is closed, the state is whole
   return {};
 }
 
 Status DeviceModel::save(DeviceStateWriter& state) {
   if (auto saved = save_xenstore(state); !saved) return saved;
-  struct stat facts {};
-  if (::fstat(file_.get(), &facts) != 0) return fail_errno(errno, "cannot look at the device model's state");
-  if (facts.st_size <= 0 || facts.st_size > state_bytes_max)
-    return fail(Errc::io,
-                fmt::format("the device model of domain {} wrote {} bytes of state", domid_, facts.st_size));
+  if (auto read = read_state(); !read) return read;
   state.begin(Section::emulator_context);
   state.append(bytes_of(EmulatorHeader{}));
-  const auto room = state.grow(static_cast<std::size_t>(facts.st_size));
-  const ssize_t got = ::pread(file_.get(), room.data(), room.size(), 0);
+  state.append(std::span{context_}.first(context_bytes_));
   state.end();
-  if (got != facts.st_size) return fail(Errc::io, "the device model's state could not be read back whole");
   return {};
+}
+
+Status DeviceModel::read_state() {
+  const auto deadline = Clock::now() + patience;
+  context_bytes_ = 0;
+  for (;;) {
+    if (context_.size() - context_bytes_ < pipe_bytes_) context_.resize(2 * context_.size());
+    pollfd ready{read_end_.get(), POLLIN, 0};
+    if (::poll(&ready, 1, look_interval_ms) == 0) {
+      if (Clock::now() > deadline)
+        return fail(Errc::timeout,
+                    fmt::format("the device model of domain {} does not finish its state", domid_));
+      continue;
+    }
+    const ssize_t got =
+        ::read(read_end_.get(), context_.data() + context_bytes_, context_.size() - context_bytes_);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return fail_errno(errno, "cannot read the device model's state");
+    if (got == 0) break;
+    context_bytes_ += static_cast<std::size_t>(got);
+    if (context_bytes_ > state_bytes_max)
+      return fail(Errc::io, fmt::format("the device model of domain {} wrote more than {} MiB of state",
+                                        domid_, state_bytes_max >> 20));
+  }
+  // All of it fitted into the pipe: then nothing has kept it from going on while memory was copied.
+  if (context_bytes_ <= pipe_bytes_)
+    return fail(Errc::unsupported,
+                fmt::format("the device model of domain {} has only {} bytes of state, and "
+                            "cannot be held by them",
+                            domid_, context_bytes_));
+  return {};
+}
+
+void DeviceModel::let_go() {
+  // Where the state was not read, nobody wants it any more: QEMU's write fails, and it goes on.
+  read_end_.reset();
+  write_end_.reset();
+  // Its answer would keep the guest waiting; resume() fetches it, commands are carried out in order.
+  if (hold_ && stopped_ && monitor_) static_cast<void>(monitor_->post("cont", json::object()));
+}
+
+Status DeviceModel::resume() {
+  if (!stopped_) return {};
+  auto done = monitor_->await_fired(patience);
+  stopped_ = false;
+  if (hold_) {
+    if (auto going = monitor_->execute("cont"); !going)
+      return std::unexpected(going.error().in("letting the device model go on"));
+    mark_.fields().model_stopped = 0;
+  }
+  // Where its state was not read to the end, that is why, and who gave up has said so.
+  if (!done && whole_) return std::unexpected(done.error().in("the device model's state"));
+  return hold_ || !whole_ ? Status{} : arm();
 }
 
 Status DeviceModel::save_xenstore(DeviceStateWriter& state) {
@@ -139,13 +226,18 @@ void DeviceModel::close() {
   const auto note = [](const Status& status) {
     if (!status && status.error().kind != Errc::closed) spdlog::warn("{}", status.error().text());
   };
-  if (stopped_) note(resume());
-  if (logging_) note(log_writes(false));
+  if (stopped_) {
+    let_go();
+    note(resume());
+  }
+  if (logging_) note(log_writes(false));  // takes back what is armed
   stopped_ = false;
+  armed_ = false;
   logging_ = false;
   monitor_->close();
   monitor_.reset();
-  file_.reset();
+  read_end_.reset();
+  write_end_.reset();
 }
 
 Status rescue_device_model(std::uint32_t domid, bool stopped, bool logging) {

@@ -1,6 +1,15 @@
 // The device model (QEMU) of an HVM guest: stopped with it, asked for its state, told to log what it writes
 // to memory.
 //
+// One command does it all, sent ahead but for its last byte (Qmp::arm): QEMU stops, writes its state, and goes on.
+// It writes into a pipe that is too small for it, and so stands still until the state is read:
+//
+//   us      fire ──▶ first bytes come ── copy memory ── read to the end
+//   QEMU    stops ── writes, and waits ─────────────────────── goes on
+//
+// What it does before the guest itself goes on is of the next epoch: the guest's log of writes tells it. If we die,
+// the pipe breaks and QEMU goes on by itself.
+//
 // libxl's own monitor socket takes one client at a time, and libxl needs it for `xl unpause` and others; QEMU
 // has a second one for xentop's statistics, which does without while a guest is protected.
 #pragma once
@@ -19,26 +28,31 @@ namespace remus::hypervisor::xen {
 
 class DeviceModel final {
  public:
-  DeviceModel(std::shared_ptr<Handles> handles, std::uint32_t domid, SessionMark& mark)
-      : handles_{std::move(handles)}, domid_{domid}, mark_{mark} {}
+  /// `hold`: it stands still until the guest goes on, for whoever compares the guest's memory until then.
+  DeviceModel(std::shared_ptr<Handles> handles, std::uint32_t domid, SessionMark& mark, bool hold)
+      : handles_{std::move(handles)}, domid_{domid}, mark_{mark}, hold_{hold} {}
   ~DeviceModel() { close(); }
   DeviceModel(const DeviceModel&) = delete;
   DeviceModel& operator=(const DeviceModel&) = delete;
 
   Status open();
-  /// From now on what it writes to the guest's memory is in the guest's log.
+  /// From now on what it writes to the guest's memory is in the guest's log; and it is ready to be stopped.
   Status log_writes(bool on);
-  /// It does nothing more, what it had begun is finished, and its state is written when this returns.
+  /// It does nothing more, and what it had begun is finished, when this returns.
   Status stop();
+  /// Sections 3 and 4 of the device state, as it was when it stopped. It goes on when this has returned, unless held.
+  Status save(DeviceStateWriter& state);
   /// Tells it to go on, and does not wait; then resume(), which does.
   void let_go();
   Status resume();
-  /// Sections 3 and 4 of the device state, as it was when it stopped.
-  Status save(DeviceStateWriter& state);
   /// Leaves it running, and not logging. Idempotent.
   void close();
 
  private:
+  Status arm();
+  Status stop_held();
+  Status await_first_bytes();
+  Status read_state();
   Status save_xenstore(DeviceStateWriter& state);
   /// Where it says in xenstore that it has put its own memory (video) into the guest's.
   [[nodiscard]] std::vector<std::string> places() const;
@@ -48,13 +62,19 @@ class DeviceModel final {
   std::uint32_t domid_;
   SessionMark& mark_;
   std::shared_ptr<qemu::Qmp> monitor_{};
-  Fd file_{};           ///< a memfd QEMU writes its state to
-  std::string path_{};  ///< as QEMU reaches it
+  bool hold_;
+  Fd read_end_{};  ///< of the pipe QEMU writes its state to
+  Fd write_end_{};
+  std::size_t pipe_bytes_{};
+  std::vector<std::byte> context_{};  ///< its state; as large as the largest was
+  std::size_t context_bytes_{};
   /// QEMU built for Xen 4.10 and later keeps its places in its own state, and xenstored need not be asked in
   /// each pause: a guest would stand still for as long as that hangs.
   bool remembers_places_{false};
   bool logging_{false};
-  bool stopped_{false};
+  bool armed_{false};
+  bool whole_{false};    ///< its state of this stop has been read to the end
+  bool stopped_{false};  ///< told to, and not known to go on
 };
 
 /// For a rescue: makes a device model go on that a dead predecessor has stopped.

@@ -47,7 +47,7 @@ class Source final : public XenDomain {
         memory_{handles_, facts_.domid},
         pv_{handles_, facts_.domid, PvShape{facts_.pv_width_bytes}},
         hvm_{handles_, facts_.domid},
-        model_{handles_, facts_.domid, mark_} {}
+        model_{handles_, facts_.domid, mark_, options_.hold_model} {}
   ~Source() override { static_cast<void>(detach()); }
 
   /// The rest of what attach_xen() has to do.

@@ -30,6 +30,8 @@ struct XenAttachOptions {
   /// Virtual devices ("hda") of writable disks the administrator vouches for: shared or never written. A
   /// guest with other writable disks is refused.
   std::vector<std::string> vouched_disks{};
+  /// The device model stands still until the guest goes on, not only until its state is taken: for comparisons.
+  bool hold_model{false};
 };
 
 struct Vif {

@@ -70,7 +70,9 @@ Status verify(xen::XenDomain& domain, const test::ImageSink& image) {
 
 Status run(const Options& options) {
   if (options.rescue) return xen::rescue_xen(options.domain);
-  auto attached = xen::attach_xen(options.domain, options.attach);
+  xen::XenAttachOptions how = options.attach;
+  how.hold_model = options.verify || options.reference;
+  auto attached = xen::attach_xen(options.domain, how);
   if (!attached) return std::unexpected(attached.error());
   xen::XenDomain& domain = **attached;
   running = &domain;
