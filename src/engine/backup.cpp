@@ -16,8 +16,8 @@ Backup::Backup(const Setup& setup, Time now)
       exclusive_{setup.arbiter_exclusive},
       generation_{setup.generation},
       seen_generation_{setup.generation},
-      detector_{{config_.detect_min, config_.detect_max, 2 * config_.heartbeat}, now},
-      reports_{{config_.detect_min, config_.detect_max, 2 * config_.heartbeat}, now},
+      detector_{detection(config_), now},
+      reports_{detection(config_), now},
       next_heartbeat_{now} {
   REMUS_ASSERT("pre", config_.max_epochs_in_flight > 0, "at least one epoch may be in flight");
   REMUS_ASSERT("pre", config_.heartbeat > Duration::zero(), "heartbeats have a period");
@@ -87,6 +87,12 @@ void Backup::lose_link(Time now, const std::string& reason) {
 
 void Backup::primary_spoke(Time now) {
   detector_.heard(now);
+}
+
+void Backup::traffic(Time now) {
+  if (!link_ || finished()) return;
+  wake(now);
+  detector_.touch(now);
 }
 
 void Backup::heartbeat(Time now, const Heartbeat& heartbeat) {

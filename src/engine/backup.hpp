@@ -96,6 +96,8 @@ class Backup final {
   void link_up(Time now);
   void link_down(Time now);
   void heartbeat(Time now, const Heartbeat& heartbeat);
+  /// Something else of the primary has come, a part of an epoch say: it lives. Says nothing of its rhythm.
+  void traffic(Time now);
   /// A session begins: the image is void until epoch 0 is whole.
   void session_begin(Time now, Session session, Generation generation);
   /// All of `epoch` has arrived and its integrity is proven. In order: the one after held().
@@ -118,8 +120,12 @@ class Backup final {
   [[nodiscard]] std::expected<void, std::string> operator_failover(Time now, bool force);
   void activated(Time now);
   void activation_failed(Time now, const std::string& reason);
-  /// New limits from now on; those of failure detection apply from the next link on.
-  void configure(const Config& config) { config_ = config; }
+  /// New limits from now on, those of failure detection with them.
+  void configure(const Config& config) {
+    config_ = config;
+    detector_.bound(detection(config));
+    reports_.bound(detection(config));
+  }
   /// Take this side's part off: the image is discarded.
   void unprotect(Time now);
 

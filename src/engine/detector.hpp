@@ -33,6 +33,8 @@ class FailureDetector final {
 
   FailureDetector(Bounds bounds, Time now) noexcept : bounds_{bounds}, since_{now} {}
 
+  /// Other bounds from now on; what is known of the rhythm stays.
+  void bound(Bounds bounds) noexcept { bounds_ = bounds; }
   /// A message from the peer.
   void heard(Time now) noexcept;
   /// Silence counts from now on, without this being an arrival (the link came up; another witness spoke).
@@ -62,5 +64,10 @@ class FailureDetector final {
   std::uint32_t
       graces_{};  ///< extra graces given since something was heard; bounded, or starvation would blind us
 };
+
+/// What a side's configuration says of it.
+[[nodiscard]] inline FailureDetector::Bounds detection(const Config& config) noexcept {
+  return {config.detect_min, config.detect_max, 2 * config.heartbeat};
+}
 
 }  // namespace remus::engine

@@ -16,7 +16,7 @@ Primary::Primary(const Setup& setup, Time now)
       exclusive_{setup.arbiter_exclusive},
       generation_{setup.generation},
       session_seed_{setup.seed},
-      detector_{{config_.detect_min, config_.detect_max, 2 * config_.heartbeat}, now},
+      detector_{detection(config_), now},
       last_heard_{now},
       next_heartbeat_{now},
       pacing_{config_} {

@@ -160,8 +160,11 @@ class Primary final {
   /// Take protection off. Output stays held until the backup cannot activate any more (it confirms, or the
   /// arbiter lets us go alone); then End.
   void unprotect(Time now);
-  /// New pacing and pipeline limits from now on; those of failure detection apply from the next link on.
-  void configure(const Config& config) { config_ = config; }
+  /// New limits from now on: pacing, pipeline and failure detection.
+  void configure(const Config& config) {
+    config_ = config;
+    detector_.bound(detection(config));
+  }
   /// Commit now instead of at the interval's end (verify, planned switchover).
   void checkpoint_now(Time now);
 

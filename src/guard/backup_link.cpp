@@ -82,6 +82,7 @@ void BackupGuard::send(const link::Message& message) {
 void BackupGuard::receive(link::Message message, std::size_t bulk_bytes) {
   const engine::Time now = engine_now();
   heard_ = now;
+  engine_->traffic(now);
   if (auto* pages = std::get_if<link::EpochPages>(&message)) {
     replica_->receive(std::move(*pages), bulk_bytes);
   } else if (const auto* device = std::get_if<link::EpochDevice>(&message)) {

@@ -26,6 +26,27 @@ TEST_F(BackupDecisions, SilenceEverywhereLeadsToActivation) {
   EXPECT_EQ(backup_.generation(), 2U);
 }
 
+TEST_F(BackupDecisions, AnEpochOnItsWayIsASignOfLife) {
+  stand_by(backup_, 1'000);
+  for (std::int64_t t = 1'050; t <= 2'000; t += 50) {
+    backup_.traffic(at_ms(t));
+    backup_.tick(at_ms(t));
+  }
+  EXPECT_EQ(backup_.state(), BackupState::standby);
+  EXPECT_FALSE(take(backup_).has<DropLink>());
+  EXPECT_TRUE(run(2'600).has<ClaimActivation>()) << "and when that ends, silence counts from there";
+}
+
+TEST_F(BackupDecisions, NewLimitsOfDetectionHoldAtOnce) {
+  stand_by(backup_, 1'000);
+  Config patient = config();
+  patient.detect_min = std::chrono::milliseconds{1'500};
+  backup_.configure(patient);
+  EXPECT_FALSE(run(2'400).has<DropLink>());
+  EXPECT_EQ(backup_.state(), BackupState::standby);
+  EXPECT_TRUE(run(2'600).has<DropLink>());
+}
+
 TEST_F(BackupDecisions, AReportedGuestIsNotReplaced) {
   stand_by(backup_, 1'000);
   backup_.link_down(at_ms(1'010));
