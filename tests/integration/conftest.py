@@ -26,7 +26,7 @@ from lab.qemu import Lab  # noqa: E402
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="the long form: many repetitions of what is random")
-    parser.addoption("--kills", type=int, metavar="N", help="kills a kind of guest (default 1; in the long form 10)")
+    parser.addoption("--kills", type=int, metavar="N", help="kills a kind of guest (default 3; in the long form 10)")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -52,7 +52,7 @@ def soak(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture(scope="session")
 def kills(request: pytest.FixtureRequest, soak: bool) -> int:
     """How often a guest's host dies where that is repeated."""
-    return request.config.getoption("--kills") or (10 if soak else 1)
+    return request.config.getoption("--kills") or (10 if soak else 3)
 
 
 def missing_requirement() -> str | None:
