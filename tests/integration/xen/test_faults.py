@@ -90,14 +90,6 @@ def test_xenstored_hangs(it, session, name):
     it.moves(session)
 
 
-@pytest.mark.parametrize("name", ["A", "B"])
-def test_dom0_runs_out_of_memory(it, session, name):
-    """Its kernel ends a program that takes all there is; what Remus needs it has already."""
-    eaten = it.lab.host(name).run(["tail", "/dev/zero"], check=False, timeout=PATIENCE_S)
-    assert eaten.returncode != 0
-    it.moves(session)
-
-
 @pytest.mark.parametrize("who", ["remus-guard A", "remus-guard B", "remusd A", "remusd B"])
 def test_process_stopped_for_five_seconds(it, session, who):
     program, name = who.split()

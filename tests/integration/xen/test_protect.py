@@ -127,6 +127,25 @@ def test_a_killed_device_model_takes_nothing_with_it(hosts):
 
 
 @pytest.mark.long_form
+@pytest.mark.parametrize("name", ["A", "B"])
+def test_a_dom0_out_of_memory_harms_no_guest(hosts, name):
+    """Its kernel ends a program that takes all there is. A host that is silent for too long meanwhile is superseded, and fenced."""
+    it = Protected(hosts, "pvh")
+    client = it.session()
+    it.protect()
+    it.wait_for_commits()
+    eaten = hosts.host(name).run(["tail", "/dev/zero"], check=False, timeout=PATIENCE_S)
+    assert eaten.returncode != 0
+    it.moves(client)
+    settled = lambda: it.guard("B").get("state") == "active" or it.status("A")["protected"]  # noqa: E731
+    eventually(settled, PATIENCE_S, what="protected again, or taken over", pause=LOOK_S)
+    it.moves(client)
+    intact(client)
+    here = lambda: [name for name, host in hosts.hosts.items() if it.name in host.domains()]  # noqa: E731
+    eventually(lambda: len(here()) == 1, PATIENCE_S, what="one host has it, and one only", pause=LOOK_S)
+
+
+@pytest.mark.long_form
 def test_a_cut_link_does_not_make_two_of_it(hosts):
     """Under the manual arbiter the backup never activates by itself; the primary goes alone and speaks on."""
     it = Protected(hosts, "pvh", ["--arbiter", "manual", *OPTIONS[:-1], "31s"])

@@ -14,6 +14,18 @@
 
 namespace remus::disk::test {
 
+/// Lives that are lived through, each with a cut at every step. Under a sanitizer, ten times slower, fewer.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define REMUS_TEST_FEW_LIVES
+#endif
+#endif
+#ifdef REMUS_TEST_FEW_LIVES
+inline constexpr std::uint64_t lives = 10;
+#else
+inline constexpr std::uint64_t lives = 60;
+#endif
+
 using Bytes = std::vector<std::byte>;
 
 template <typename T>
