@@ -22,7 +22,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::size_t state_bytes_max = 64U << 20;
-constexpr int pipe_bytes_wanted = 16 << 10;  // a quarter of the smallest state seen: few turns to read it
+constexpr int pipe_bytes_wanted =
+    4 << 10;  // the least there is; the smallest state seen has 10 KiB (HVM with PV drivers)
 constexpr std::size_t context_bytes_usual = 256U << 10;
 constexpr int look_interval_ms = 20;
 constexpr std::chrono::milliseconds patience{5000};

@@ -214,11 +214,12 @@ def test_what_forbids_it_is_said_before_the_guest_is_touched(hosts):
     a.shell("ip link add name xenbr9 type bridge && ip link set xenbr9 up; head -c 1M /dev/zero > /var/tmp/disk.img")
     disk = "disk = ['format=raw,vdev=xvda,access=rw,target=/var/tmp/disk.img']"
     elsewhere = "vif = ['mac=00:16:3e:77:09:20,bridge=xenbr9']"
+    hosts.start_guest(GuestSpec(name="other", memory_mib=400), on="B", wait=False)
     free_mib = int(b.shell("xl info | sed -n 's/^free_memory *: //p'"))
     cases = {
-        "written": (GuestSpec(memory_mib=64, extra=(disk,)), "xvda"),
-        "nowhere": (GuestSpec(memory_mib=64, extra=(elsewhere,)), "xenbr9"),
-        "large": (GuestSpec(memory_mib=free_mib, cpus=1), "memory"),
+        "written": (GuestSpec(memory_mib=96, extra=(disk,)), "xvda"),
+        "nowhere": (GuestSpec(memory_mib=96, extra=(elsewhere,)), "xenbr9"),
+        "large": (GuestSpec(memory_mib=free_mib + 100), "memory"),
     }
     try:
         for case, (spec, word) in cases.items():
