@@ -120,8 +120,8 @@ Status check_host(const fs::path& program, const StandbyPlaces& places, const st
     const auto need_kib = answer.at("need_kib").get<std::uint64_t>();
     if (free_kib < need_kib)
       return fail(Errc::exhausted,
-                  fmt::format("the guest needs {} MiB of this host, {} MiB are free", need_kib >> 10U,
-                              free_kib >> 10U),
+                  fmt::format("the guest needs {} MiB of this host's memory, {} MiB are free",
+                              need_kib >> 10U, free_kib >> 10U),
                   "give dom0 less (xl mem-set 0), or end other domains");
   } catch (const nlohmann::json::exception&) {
     return fail(Errc::io, fmt::format("libxl does not tell what this host has: {}", text->substr(0, 400)));

@@ -109,24 +109,6 @@ def test_a_killed_guard_harms_nobody(hosts, victim):
 
 
 @pytest.mark.long_form
-def test_a_killed_device_model_takes_nothing_with_it(hosts):
-    """No device model, no checkpoint: a guest with PV drivers runs on without, is let go, and status says so."""
-    it = Protected(hosts, "hvm")
-    client = it.session()
-    it.protect()
-    host = hosts.host("A")
-    host.signal(int(host.run(["xenstore-read", f"/local/domain/{it.guest.domain_id()}/image/device-model-pid"]).stdout),
-                signal.SIGKILL)
-    eventually(lambda: not it.status("A")["protected"], PATIENCE_S, what="the loss is shown", pause=LOOK_S)
-    it.moves(client)
-    hosts.remus("A", "unprotect", it.name, timeout=PATIENCE_S)
-    it.moves(client)
-    intact(client)
-    assert it.name in host.domains()
-    eventually(lambda: hosts.host("B").domains() == {}, PATIENCE_S, what="no standby")
-
-
-@pytest.mark.long_form
 @pytest.mark.parametrize("name", ["A", "B"])
 def test_a_dom0_out_of_memory_harms_no_guest(hosts, name):
     """Its kernel ends a program that takes all there is. A host that is silent for too long meanwhile is superseded, and fenced."""
