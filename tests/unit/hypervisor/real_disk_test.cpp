@@ -490,16 +490,15 @@ TEST_F(RealDisk, WhatADeadGuardLeftIsTakenAway) {
                                                   {"sync", "none"},
                                                   {"copy-mode", "write-blocking"},
                                                   {"filter-node-name", "remus-tap-3"}}));
-    auto abandoned = std::make_unique<DiskExport>(qmp_, directory_);
-    ASSERT_TRUE(abandoned->add(disk));
+    DiskExport abandoned{qmp_, directory_};
+    ASSERT_TRUE(abandoned.add(disk));
     if (!guard_answers) (*server)->stop();
     EXPECT_NE(graph(), before);
     const Status rescued = rescue_qemu(*qmp_);
     ASSERT_TRUE(rescued) << rescued.error().text();
     EXPECT_EQ(graph(), before);
     EXPECT_EQ(qemu_io(*qmp_, "write -q -P 9 4096 512"), "");
-    EXPECT_FALSE(abandoned->remove()) << "its server is gone";
-    abandoned.release();  // NOLINT: what it stands for is gone
+    EXPECT_FALSE(abandoned.remove()) << "its server is gone";
   }
 }
 
