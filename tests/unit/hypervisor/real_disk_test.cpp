@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <random>
+#include <stdexcept>
 
 #include "../disk/model_disk.hpp"
 #include "../disk/support.hpp"
@@ -71,10 +72,19 @@ class RealDisk : public remus::test::RealQemu {
     strip(out);
     return out;
   }
-  void serve(disk::WriteSink& sink) {
+  /// A server is gone, its threads joined, before the sink it was given.
+  struct Serving {
+    std::unique_ptr<disk::NbdServer>& server;
+    explicit Serving(std::unique_ptr<disk::NbdServer>& of) : server{of} {}
+    Serving(const Serving&) = delete;
+    Serving& operator=(const Serving&) = delete;
+    ~Serving() { server.reset(); }
+  };
+  [[nodiscard]] Serving serve(disk::WriteSink& sink) {
     auto server = disk::NbdServer::start({.name = "", .bytes = disk_bytes}, sink, {});
-    ASSERT_TRUE(server);
+    if (!server) throw std::runtime_error{server.error().text()};
     server_ = std::move(*server);
+    return Serving{server_};
   }
   void insert(DiskTap& tap) const {
     const Status inserted = tap.insert([this](Fd fd) { return server_->serve(std::move(fd)); });
@@ -187,7 +197,7 @@ TEST_F(RealDisk, EveryWriteArrivesWhateverTheDiskIsAndItIsLeftAsItWas) {
     const json before = graph();
 
     ModelDisk model{disk_bytes, std::byte{0}};
-    serve(model);
+    const Serving serving = serve(model);
     {
       DiskTap tap{qmp_, disk, 0};
       insert(tap);
@@ -220,7 +230,7 @@ TEST_F(RealDisk, OurDeathEndsTheMirrorAndTheGuestWritesOn) {
   start_with_drive();
   const json before = graph();
   ModelDisk model{disk_bytes, std::byte{0}};
-  serve(model);
+  const Serving serving = serve(model);
   DiskTap tap{qmp_, the_disk(), 0};
   insert(tap);
   std::mt19937_64 random{4};
@@ -235,15 +245,16 @@ TEST_F(RealDisk, OurDeathEndsTheMirrorAndTheGuestWritesOn) {
   EXPECT_EQ(run_state(), "running");
   ASSERT_TRUE(tap.remove());
   EXPECT_EQ(graph(), before);
-  serve(model);
+  const Serving again = serve(model);
   insert(tap);
   EXPECT_TRUE(tap.intact()) << "and it can be followed again";
+  EXPECT_TRUE(tap.remove());
 }
 
 TEST_F(RealDisk, AWriteWeCannotTakeEndsTheMirrorToo) {
   start_with_drive();
   ModelDisk model{disk_bytes, std::byte{0}};
-  serve(model);
+  const Serving serving = serve(model);
   DiskTap tap{qmp_, the_disk(), 0};
   insert(tap);
   model.fail_with(Error{Errc::exhausted, "full"});
@@ -263,7 +274,7 @@ TEST_F(RealDisk, ADiskInUseIsCopiedWholeWhileItIsWritten) {
 
   remus::test::TempDir spill;
   disk::WriteLog log{{.disk_bytes = disk_bytes}, disk::test::small_pool(spill, 64, 256)};
-  serve(log);
+  const Serving serving = serve(log);
   std::atomic<bool> enough{false};
   std::thread load{[&] {  // before the tap is in its way, and on
     const auto qmp = another_monitor();
@@ -378,7 +389,7 @@ TEST_F(RealDisk, ACheckpointHasNoWriteUnderWay) {
     ASSERT_TRUE(qmp_->execute("stop"));
     ModelDisk model{disk_bytes, std::byte{0}};
     ASSERT_TRUE(model.write(0, content_now()));
-    serve(model);
+    const Serving serving = serve(model);
     DiskTap tap{qmp_, *find_disk(*facts, name), 0};
     insert(tap);
     ASSERT_TRUE(qmp_->execute("cont"));
@@ -513,7 +524,7 @@ TEST_F(RealDisk, AUsersOwnJobOrServerIsRefusedAndLeftAlone) {
   ASSERT_FALSE(busy);
   EXPECT_THAT(busy.error().text(), HasSubstr("busy with job 'users' (mirror)"));
   ModelDisk model{disk_bytes, std::byte{0}};
-  serve(model);
+  const Serving serving = serve(model);
   json before = graph();
   DiskTap tap{qmp_, disk, 0};
   const Status refused = tap.insert([this](Fd fd) { return server_->serve(std::move(fd)); });
