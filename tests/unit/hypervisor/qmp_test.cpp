@@ -283,6 +283,21 @@ INSTANTIATE_TEST_SUITE_P(Greetings, QmpGarbage,
                                          "{\"QMP\": {\"version\": {\"qemu\": {\"major\": \"x\"}}}}\n", "\n",
                                          "\xff\xfe\n"));
 
+TEST_F(QmpTest, WhatHappensBeforeTheGreetingIsNotTheGreeting) {
+  serve([](int client) {
+    say(client, R"({"timestamp": {"seconds": 2, "microseconds": 5}, "event": "RESUME"})"
+                "\r\n");
+    say(client, greeting);
+    answer(client, hear(client), {});
+    answer(client, hear(client), 7);
+    hang_until_closed(client);
+  });
+  auto qmp = Qmp::connect(path_);
+  ASSERT_TRUE(qmp) << qmp.error().text();
+  EXPECT_EQ((*qmp)->execute("x"), 7);
+  (*qmp)->close();
+}
+
 TEST_P(QmpGarbage, IsNotQmp) {
   serve([](int client) {
     say(client, GetParam());
