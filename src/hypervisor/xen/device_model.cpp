@@ -12,6 +12,8 @@
 #include <cstdlib>
 #include <span>
 #include <string_view>
+#include <thread>
+#include <utility>
 
 namespace remus::hypervisor::xen {
 
@@ -43,6 +45,15 @@ struct FreeStrings {
 void append_text(DeviceStateWriter& state, std::string_view text) {
   state.append(std::as_bytes(std::span{text}));
   state.append(bytes_of('\0'));
+}
+
+/// Keeps a pipe until the device model writes to it, which it may yet do: by then our descriptor's number could be
+/// another file's, which QEMU would truncate, and without a reader it would wait for one for ever.
+void outlive(Fd read_end, Fd write_end) {
+  std::thread{[read_end = std::move(read_end), write_end = std::move(write_end)] {
+    pollfd ready{read_end.get(), POLLIN, 0};
+    while (::poll(&ready, 1, -1) < 0 && errno == EINTR) continue;
+  }}.detach();
 }
 
 }  // namespace
@@ -96,14 +107,16 @@ Status DeviceModel::arm() {
 }
 
 Status DeviceModel::stop() {
-  if (!armed_)
-    if (auto ready = arm(); !ready) return ready;
-  if (hold_)
+  whole_ = false;
+  if (hold_) {
     if (auto held = stop_held(); !held) return held;
+  } else if (!armed_) {
+    if (auto ready = arm(); !ready) return ready;
+  }
   armed_ = false;
-  stopped_ = true;
   if (auto sent = monitor_->fire(); !sent)
     return std::unexpected(sent.error().in("stopping the device model"));
+  stopped_ = true;
   return await_first_bytes();
 }
 
@@ -124,6 +137,7 @@ Status DeviceModel::await_first_bytes() {
     if (monitor_->fired_is_answered()) {
       auto done = monitor_->await_fired();
       stopped_ = hold_;
+      write_end_.reset();
       if (!done) return std::unexpected(done.error().in("the device model's state"));
       return fail(Errc::io, fmt::format("the device model of domain {} wrote no state", domid_));
     }
@@ -167,6 +181,7 @@ Status DeviceModel::read_state() {
       return fail(Errc::io, fmt::format("the device model of domain {} wrote more than {} MiB of state",
                                         domid_, state_bytes_max >> 20));
   }
+  whole_ = true;
   // All of it fitted into the pipe: then nothing has kept it from going on while memory was copied.
   if (context_bytes_ <= pipe_bytes_)
     return fail(Errc::unsupported,
@@ -178,6 +193,11 @@ Status DeviceModel::read_state() {
 
 void DeviceModel::let_go() {
   // Where the state was not read, nobody wants it any more: QEMU's write fails, and it goes on.
+  if (stopped_ && write_end_) {
+    spdlog::warn("the device model of domain {} has not yet done what it was told; its pipe is kept for it",
+                 domid_);
+    outlive(std::move(read_end_), std::move(write_end_));
+  }
   read_end_.reset();
   write_end_.reset();
   // Its answer would keep the guest waiting; resume() fetches it, commands are carried out in order.
