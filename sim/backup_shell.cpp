@@ -85,7 +85,7 @@ void World::apply_done(std::size_t h) {
   const DiskContent old_disk = guard.image.disk;
   guard.image = snapshot;
   if (hosts_[h].disks) guard.image.disk = hosts_[h].disks->apply(epoch);
-  if (engine::mutated(engine::Mutation::s4_apply_memory_only)) guard.image.disk = old_disk;
+  if (mutated(engine::Mutation::s4_apply_memory_only)) guard.image.disk = old_disk;
   guard.image_epoch = epoch;
   guard.backup->epoch_applied(local(h), guard.image_session, epoch);
   apply_next(h);

@@ -125,7 +125,7 @@ int main(int argc, char** argv) {
       fmt::print(stderr, "no mutation is called '{}'\n", options.mutation);
       return 2;
     }
-    engine::active_mutation = *found;
+    active_mutation<engine::Mutation> = *found;
   }
 #endif
   std::vector<Scenario> scenarios;

@@ -10,17 +10,17 @@ namespace {
 
 class SimDiskMutations : public testing::TestWithParam<disk::Mutation> {
  protected:
-  void TearDown() override { disk::active_mutation = disk::Mutation::none; }
+  void TearDown() override { active_mutation<disk::Mutation> = disk::Mutation::none; }
 };
 
 TEST_P(SimDiskMutations, IsCaught) {
-  disk::active_mutation = GetParam();
+  active_mutation<disk::Mutation> = GetParam();
   Coverage coverage;
   for (std::uint64_t seed = 0; seed < 4'000; ++seed) {
     const auto result = run_seed(seed, Scenario::failstop, coverage, nullptr, Disks::real);
     if (result.passed) continue;
     EXPECT_EQ(result.violation.substr(0, 2), "S4") << "seed " << seed << ": " << result.violation;
-    disk::active_mutation = disk::Mutation::none;
+    active_mutation<disk::Mutation> = disk::Mutation::none;
     EXPECT_TRUE(run_seed(seed, Scenario::failstop, coverage, nullptr, Disks::real).passed) << "seed " << seed;
     return;
   }

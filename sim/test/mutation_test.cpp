@@ -26,12 +26,12 @@ void PrintTo(const Case& value, std::ostream* out) {
 
 class SimMutations : public testing::TestWithParam<Case> {
  protected:
-  void TearDown() override { engine::active_mutation = Mutation::none; }
+  void TearDown() override { active_mutation<engine::Mutation> = Mutation::none; }
 };
 
 TEST_P(SimMutations, IsCaught) {
   const Case& wanted = GetParam();
-  engine::active_mutation = wanted.mutation;
+  active_mutation<engine::Mutation> = wanted.mutation;
   Coverage coverage;
   for (std::uint64_t seed = 0; seed < wanted.within; ++seed) {
     const auto result = run_seed(seed, wanted.scenario, coverage, nullptr, Disks::modelled);
@@ -40,7 +40,7 @@ TEST_P(SimMutations, IsCaught) {
     EXPECT_NE(std::find(wanted.invariants.begin(), wanted.invariants.end(), invariant),
               wanted.invariants.end())
         << "seed " << seed << " was caught by another rule: " << result.violation;
-    engine::active_mutation = Mutation::none;
+    active_mutation<engine::Mutation> = Mutation::none;
     EXPECT_TRUE(run_seed(seed, wanted.scenario, coverage).passed)
         << "seed " << seed << " fails without the mutation";
     return;

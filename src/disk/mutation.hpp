@@ -1,10 +1,11 @@
 // Faults put into the replicas' code on purpose, to prove that crash tests and simulator would find them.
 //
-// Each breaks one rule that S4 rests on. They exist only in builds with REMUS_FAULTS (tests); otherwise mutated() is
-// constant false and the compiler removes the branch.
+// Each breaks one rule that S4 rests on. See base/mutated.hpp.
 #pragma once
 
 #include <string_view>
+
+#include "base/mutated.hpp"
 
 namespace remus::disk {
 
@@ -55,17 +56,5 @@ inline constexpr Mutation map_mutations[] = {
   }
   return "?";
 }
-
-#ifdef REMUS_FAULTS
-/// Set before any replica works; not synchronized.
-inline Mutation active_mutation = Mutation::none;
-[[nodiscard]] inline bool mutated(Mutation mutation) noexcept {
-  return active_mutation == mutation;
-}
-#else
-[[nodiscard]] constexpr bool mutated(Mutation) noexcept {
-  return false;
-}
-#endif
 
 }  // namespace remus::disk

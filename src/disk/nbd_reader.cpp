@@ -5,7 +5,10 @@
 
 #include <algorithm>
 #include <array>
+#include <chrono>
 #include <thread>
+
+#include "base/token_bucket.hpp"
 
 namespace remus::disk {
 
@@ -86,9 +89,10 @@ Result<std::vector<NbdReader::Extent>> NbdReader::status(std::uint64_t offset, s
 /// One copy() under way.
 class NbdReader::Run final {
  public:
-  Run(NbdReader& reader, CopySink& sink, CopyPace& pace, const std::stop_token& stop,
-      const std::function<void(const CopyProgress&)>& progress, std::uint64_t total_bytes)
-      : reader_{reader}, sink_{sink}, pace_{pace}, stop_{stop}, told_{progress} {
+  Run(NbdReader& reader, CopySink& sink, const std::atomic<std::uint64_t>& bytes_per_s,
+      const std::stop_token& stop, const std::function<void(const CopyProgress&)>& progress,
+      std::uint64_t total_bytes)
+      : reader_{reader}, sink_{sink}, bytes_per_s_{bytes_per_s}, stop_{stop}, told_{progress} {
     progress_.total_bytes = total_bytes;
   }
   Run(const Run&) = delete;
@@ -121,6 +125,7 @@ class NbdReader::Run final {
   }
 
  private:
+  using Clock = std::chrono::steady_clock;
   static constexpr std::uint64_t window_bytes = 1ULL << 30U;  ///< asked for holes at once
   struct Read {
     bool under_way{};
@@ -160,7 +165,8 @@ class NbdReader::Run final {
       Read& read = reads_[next_];
       if (Status ended = settle(read); !ended) return ended;
       next_ = (next_ + 1) % reads_.size();
-      if (Status waited = wait(pace_.take(bytes, CopyPace::Clock::now())); !waited) return waited;
+      if (Status waited = wait_for_turn(); !waited) return waited;
+      bucket_.take(bytes);
       read.buffer.resize(chunk_bytes);
       read.offset = offset;
       read.bytes = bytes;
@@ -179,7 +185,7 @@ class NbdReader::Run final {
 
   /// Waits for this read's end and hands on what was read.
   Status settle(Read& read) {
-    const auto give_up = CopyPace::Clock::now() + silence_max;
+    const auto give_up = Clock::now() + silence_max;
     while (read.under_way) {
       const int completed =
           ::nbd_aio_command_completed(reader_.library_->handle, static_cast<std::uint64_t>(read.cookie));
@@ -188,7 +194,7 @@ class NbdReader::Run final {
       }
       if (completed == 1) return take(read);
       if (stop_.stop_requested()) return stopped();
-      if (CopyPace::Clock::now() > give_up)
+      if (Clock::now() > give_up)
         return fail(Errc::timeout, fmt::format("no answer for {} s to a read of the disk at byte {}",
                                                silence_max.count(), read.offset));
       if (::nbd_poll(reader_.library_->handle, 100) < 0) return unreadable(read.offset);
@@ -214,13 +220,18 @@ class NbdReader::Run final {
     if (told_) told_(progress_);
   }
 
-  Status wait(CopyPace::Clock::duration time) {
-    constexpr CopyPace::Clock::duration step = std::chrono::milliseconds{50};
-    for (; time > CopyPace::Clock::duration::zero(); time -= std::min(time, step)) {
-      if (stop_.stop_requested()) return stopped();
-      std::this_thread::sleep_for(std::min(time, step));
+  /// Looks again now and then: the rate may have changed, or somebody wants the copy ended.
+  Status wait_for_turn() {
+    constexpr TokenBucket::Duration step = std::chrono::milliseconds{50};
+    while (!stop_.stop_requested()) {
+      const auto now = Clock::now();
+      if (const std::uint64_t rate = bytes_per_s_; rate != bucket_.rate_bytes_per_s())
+        bucket_.set_rate(rate, now);
+      const auto wait = bucket_.wait(now);
+      if (wait == TokenBucket::Duration::zero()) return {};
+      std::this_thread::sleep_for(std::min(wait, step));
     }
-    return stop_.stop_requested() ? stopped() : Status{};
+    return stopped();
   }
 
   static std::unexpected<Error> stopped() { return fail(Errc::closed, "copying the disk was ended"); }
@@ -230,7 +241,8 @@ class NbdReader::Run final {
 
   NbdReader& reader_;
   CopySink& sink_;
-  CopyPace& pace_;
+  const std::atomic<std::uint64_t>& bytes_per_s_;
+  TokenBucket bucket_{bytes_per_s_, Clock::now()};
   const std::stop_token& stop_;
   const std::function<void(const CopyProgress&)>& told_;
   CopyProgress progress_{};
@@ -238,8 +250,8 @@ class NbdReader::Run final {
   std::size_t next_{};
 };
 
-Status NbdReader::copy(std::span<const CopyRange> ranges, CopySink& sink, CopyPace& pace,
-                       const std::stop_token& stop,
+Status NbdReader::copy(std::span<const CopyRange> ranges, CopySink& sink,
+                       const std::atomic<std::uint64_t>& bytes_per_s, const std::stop_token& stop,
                        const std::function<void(const CopyProgress&)>& progress) {
   if (library_->handle == nullptr)
     return fail(Errc::closed, "the connection to the disk's export was ended by an error");
@@ -250,7 +262,7 @@ Status NbdReader::copy(std::span<const CopyRange> ranges, CopySink& sink, CopyPa
                                              range.offset + range.bytes, bytes_));
     total_bytes += range.bytes;
   }
-  Run run{*this, sink, pace, stop, progress, total_bytes};
+  Run run{*this, sink, bytes_per_s, stop, progress, total_bytes};
   for (const CopyRange& range : ranges)
     if (Status done = run.range(range); !done) return done;
   return run.finish();

@@ -9,6 +9,7 @@
 // status said before the ticket was taken is only a hint. libnbd speaks the protocol.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -19,7 +20,6 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "disk/copy_pace.hpp"
 #include "disk/write_sink.hpp"
 
 namespace remus::disk {
@@ -53,10 +53,12 @@ class NbdReader final {
   /// False: the export knows nothing of holes, and all of it is read.
   [[nodiscard]] bool knows_holes() const noexcept { return knows_holes_; }
 
-  /// Copies the ranges (within the disk, any alignment) in order. `progress` (may be empty) is called after each chunk.
+  /// Copies the ranges (within the disk, any alignment) in order, at `bytes_per_s` at most, which may change meanwhile;
+  /// 0: as fast as it goes. `progress` (may be empty) is called after each chunk.
   /// Errors: closed (asked to stop), invalid (a range beyond the disk), io, timeout (silence_max), those of the sink.
   /// After an error no read is under way, every ticket has ended, and the reader is of no further use.
-  Status copy(std::span<const CopyRange> ranges, CopySink& sink, CopyPace& pace, const std::stop_token& stop,
+  Status copy(std::span<const CopyRange> ranges, CopySink& sink,
+              const std::atomic<std::uint64_t>& bytes_per_s, const std::stop_token& stop,
               const std::function<void(const CopyProgress&)>& progress);
 
  private:

@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 #include <pthread.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
 #include <cerrno>
 #include <chrono>
@@ -39,101 +37,25 @@ void add_to(NbdSession::Counts& sum, const NbdSession::Counts& more) {
   sum.refused += more.refused;
 }
 
-Result<Fd> listen_at(const NbdServerOptions& options) {
-  const auto& path = options.socket;
-  sockaddr_un address{};
-  address.sun_family = AF_UNIX;
-  if (path.native().size() >= sizeof address.sun_path)
-    return fail(Errc::invalid, fmt::format("the socket path {} is longer than {} bytes", path.native(),
-                                           sizeof address.sun_path - 1));
-  std::memcpy(address.sun_path, path.c_str(), path.native().size());
-  struct stat info {};
-  if (::lstat(path.c_str(), &info) == 0) {
-    if (!S_ISSOCK(info.st_mode))
-      return fail(Errc::exists, fmt::format("{} is there, and is not a socket", path.native()), "remove it");
-    ::unlink(path.c_str());  // a dead predecessor's
-  }
-  Fd fd{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-  if (!fd) return fail_errno(errno, "cannot create a socket");
-  // Nobody can connect before listen(), so the mode and the owner are set in time.
-  if (::bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0)
-    return fail_errno(errno, fmt::format("cannot create socket {}", path.native()));
-  if (::chmod(path.c_str(), 0600) != 0)
-    return fail_errno(errno, fmt::format("cannot protect socket {}", path.native()));
-  if (options.client != 0) {
-    if (::stat(fmt::format("/proc/{}", options.client).c_str(), &info) != 0)
-      return fail(Errc::not_found, fmt::format("there is no process {} to serve a disk to", options.client));
-    if (info.st_uid != ::geteuid() && ::chown(path.c_str(), info.st_uid, info.st_gid) != 0)
-      return fail_errno(errno, fmt::format("cannot give socket {} to QEMU's user", path.native()));
-  }
-  if (::listen(fd.get(), 8) != 0) return fail_errno(errno, fmt::format("cannot listen at {}", path.native()));
-  return fd;
-}
-
 }  // namespace
 
-Result<std::unique_ptr<NbdServer>> NbdServer::start(NbdExport exported, WriteSink& sink,
-                                                    NbdServerOptions options) {
-  Fd listener;
-  if (!options.socket.empty()) {
-    auto listening = listen_at(options);
-    if (!listening) return std::unexpected(listening.error());
-    listener = std::move(*listening);
-  }
-  return std::unique_ptr<NbdServer>{
-      new NbdServer{std::move(exported), sink, std::move(options), std::move(listener)}};
-}
-
-NbdServer::NbdServer(NbdExport exported, WriteSink& sink, NbdServerOptions options, Fd listener)
-    : export_{std::move(exported)},
-      sink_{&sink},
-      options_{std::move(options)},
-      listener_{std::move(listener)} {
-  if (!listener_) return;
-  acceptor_ = std::thread{[this] { accept(); }};
-  ::pthread_setname_np(acceptor_.native_handle(), "nbd-accept");
-}
+NbdServer::NbdServer(NbdExport exported, WriteSink& sink, OnDisconnect on_disconnect)
+    : export_{std::move(exported)}, sink_{&sink}, on_disconnect_{std::move(on_disconnect)} {}
 
 NbdServer::~NbdServer() {
   stop();
 }
 
 void NbdServer::stop() {
-  if (!stopping_.exchange(true) && listener_) {
-    ::shutdown(listener_.get(), SHUT_RDWR);  // accept() returns
-    ::unlink(options_.socket.c_str());
-  }
-  if (acceptor_.joinable()) acceptor_.join();
+  stopping_ = true;
   {
     const std::lock_guard lock{mutex_};
     for (auto& connection : connections_)
       if (!connection.ended) ::shutdown(connection.fd.get(), SHUT_RDWR);
   }
-  // The acceptor is gone: nobody else adds or removes connections.
   for (auto& connection : connections_)
     if (connection.thread.joinable()) connection.thread.join();
   reap();
-}
-
-void NbdServer::accept() {
-  while (!stopping_) {
-    Fd fd{::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC)};
-    if (!fd) {
-      if (stopping_) return;
-      // Out of descriptors or memory, or the client has gone again: it is not ours to end for that.
-      if (errno != EINTR && errno != ECONNABORTED) std::this_thread::sleep_for(std::chrono::milliseconds{10});
-      continue;
-    }
-    // One too many is closed: it sees that, and the others go on.
-    if (may_connect(fd.get())) static_cast<void>(serve(std::move(fd)));
-  }
-}
-
-bool NbdServer::may_connect(int fd) const {
-  if (options_.client == 0) return true;
-  ucred peer{};
-  socklen_t length = sizeof peer;
-  return ::getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) == 0 && peer.pid == options_.client;
 }
 
 Status NbdServer::serve(Fd fd) {
@@ -172,7 +94,7 @@ void NbdServer::run(Connection& connection) {
   if (!status && stopping_) status = {};
   ::shutdown(connection.fd.get(),
              SHUT_RDWR);  // the client learns it now; the descriptor is closed when reaped
-  if (options_.on_disconnect) options_.on_disconnect(status);
+  if (on_disconnect_) on_disconnect_(status);
   const std::lock_guard lock{mutex_};
   connection.ended = true;
 }

@@ -1,4 +1,4 @@
-// Serves one disk of a guest to the QEMU that mirrors its writes to us: an NBD server over a unix socket.
+// Serves one disk of a guest to the QEMU that mirrors its writes to us: an NBD server on sockets it is handed.
 //
 //   QEMU ──▶ guest's disk              (as before)
 //     └────▶ NBD export ──▶ WriteSink  (the guest's write ends when both have it)
@@ -7,14 +7,12 @@
 // stalls the guest, and nothing but an answer or a closed connection frees it. So the sink answers at once, and when it
 // cannot for long, the owner stops this server: QEMU then ends its mirror job and the guest goes on without us.
 //
-// A connection comes from whoever connects to the socket, or is handed to serve(): one end of a socket pair whose other
-// end QEMU got by `getfd`, so that no path, user or confinement of QEMU's matters and nobody else can connect. Each
-// has a thread; see nbd_session.hpp for what is served.
+// A connection is one end of a socket pair whose other end QEMU got by `getfd`, so that no path, user or confinement of
+// QEMU's matters and nobody else can connect. Each has a thread; see nbd_session.hpp for what is served.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <list>
 #include <memory>
@@ -27,21 +25,15 @@
 
 namespace remus::disk {
 
-struct NbdServerOptions {
-  std::filesystem::path socket{};  ///< made anew, mode 0600; removed by stop(). Empty: none, only serve()
-  /// Who may connect: the socket is given to this process's user, and others are turned away. 0: whoever can.
-  pid_t client{};
-  /// A connection ended; why, if it did not end in good order. On the connection's thread: be quick.
-  std::function<void(const Status&)> on_disconnect{};
-};
-
 class NbdServer final {
  public:
   static constexpr std::size_t connections_max = 16;  ///< further ones are closed at once
 
-  /// `sink` outlives the server. Errors: exists (the path is no socket), not_found (no such client), io.
-  static Result<std::unique_ptr<NbdServer>> start(NbdExport exported, WriteSink& sink,
-                                                  NbdServerOptions options);
+  /// A connection ended; why, if it did not end in good order. On the connection's thread: be quick.
+  using OnDisconnect = std::function<void(const Status&)>;
+
+  /// `sink` outlives the server.
+  NbdServer(NbdExport exported, WriteSink& sink, OnDisconnect on_disconnect = {});
   ~NbdServer();
   NbdServer(const NbdServer&) = delete;
   NbdServer& operator=(const NbdServer&) = delete;
@@ -56,7 +48,6 @@ class NbdServer final {
   /// What was served over all connections so far.
   [[nodiscard]] NbdSession::Counts counts() const;
   [[nodiscard]] std::size_t connections() const;
-  [[nodiscard]] const std::filesystem::path& socket() const noexcept { return options_.socket; }
 
  private:
   struct Connection {
@@ -66,22 +57,17 @@ class NbdServer final {
     std::thread thread{};
   };
 
-  NbdServer(NbdExport exported, WriteSink& sink, NbdServerOptions options, Fd listener);
-  void accept();
   void reap();
   void run(Connection& connection);
   Status converse(Connection& connection, NbdSession& session);
-  [[nodiscard]] bool may_connect(int fd) const;
 
   NbdExport export_;
   WriteSink* sink_;
-  NbdServerOptions options_;
-  Fd listener_;
+  OnDisconnect on_disconnect_;
   std::atomic<bool> stopping_{false};
   mutable std::mutex mutex_{};
   std::list<Connection> connections_{};
   NbdSession::Counts ended_{};  ///< of connections that are gone
-  std::thread acceptor_{};
 };
 
 }  // namespace remus::disk

@@ -1,10 +1,11 @@
 // Faults put into the engine on purpose, to prove that the simulator would find them.
 //
-// Each mutation breaks one rule that an invariant rests on. They exist only in builds with REMUS_FAULTS
-// (tests); otherwise mutated() is constant false and the compiler removes the branch.
+// Each mutation breaks one rule that an invariant rests on. See base/mutated.hpp.
 #pragma once
 
 #include <string_view>
+
+#include "base/mutated.hpp"
 
 namespace remus::engine {
 
@@ -35,17 +36,5 @@ inline constexpr Mutation all_mutations[] = {
 };
 
 [[nodiscard]] std::string_view to_string(Mutation mutation) noexcept;
-
-#ifdef REMUS_FAULTS
-/// Set before any engine runs; not synchronized.
-inline Mutation active_mutation = Mutation::none;
-[[nodiscard]] inline bool mutated(Mutation mutation) noexcept {
-  return active_mutation == mutation;
-}
-#else
-[[nodiscard]] constexpr bool mutated(Mutation) noexcept {
-  return false;
-}
-#endif
 
 }  // namespace remus::engine

@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "base/token_bucket.hpp"
 #include "link/connection.hpp"
 #include "link/frame.hpp"
 #include "link/tls_stream.hpp"
-#include "link/token_bucket.hpp"
 
 namespace remus::link {
 

@@ -4,13 +4,10 @@
 #include <gmock/gmock.h>
 #include <libnbd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include <fstream>
 #include <random>
 
-#include "../temp_dir.hpp"
 #include "model_disk.hpp"
 
 namespace {
@@ -40,38 +37,27 @@ class Client final {
 
 class NbdServerTest : public testing::Test {
  protected:
-  void start(pid_t client = 0) {
-    server_.reset();  // it removes its socket: not that of the next
-    auto server = NbdServer::start({.name = "vda", .bytes = disk_bytes}, disk_,
-                                   {.socket = directory_.path() / "nbd",
-                                    .client = client,
-                                    .on_disconnect = [this](const Status& status) {
-                                      const std::lock_guard lock{mutex_};
-                                      ends_.push_back(status ? "" : status.error().text());
-                                    }});
-    ASSERT_TRUE(server) << server.error().text();
-    server_ = std::move(*server);
-  }
-  [[nodiscard]] int connect(Client& client) const {
-    return ::nbd_connect_unix(client, server_->socket().c_str());
+  [[nodiscard]] int connect(Client& client) {
+    int pair[2] = {};
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) return -1;
+    static_cast<void>(server_.serve(Fd{pair[0]}));  // refused, it is closed: the client sees that
+    return ::nbd_connect_socket(client, pair[1]);
   }
   [[nodiscard]] std::vector<std::string> ends() {
     const std::lock_guard lock{mutex_};
     return ends_;
   }
 
-  remus::test::TempDir directory_{};
   ModelDisk disk_{disk_bytes};
   std::mutex mutex_{};
   std::vector<std::string> ends_{};
-  std::unique_ptr<NbdServer> server_{};
+  NbdServer server_{{.name = "vda", .bytes = disk_bytes}, disk_, [this](const Status& status) {
+                      const std::lock_guard lock{mutex_};
+                      ends_.push_back(status ? "" : status.error().text());
+                    }};
 };
 
 TEST_F(NbdServerTest, ServesAnotherImplementationOfTheProtocol) {
-  start();
-  struct stat info {};
-  ASSERT_EQ(::stat(server_->socket().c_str(), &info), 0);
-  EXPECT_EQ(info.st_mode & 0777U, 0600U);
   Client client;
   ASSERT_EQ(connect(client), 0) << ::nbd_get_error();
   EXPECT_EQ(::nbd_get_size(client), static_cast<std::int64_t>(disk_bytes));
@@ -110,21 +96,19 @@ TEST_F(NbdServerTest, ServesAnotherImplementationOfTheProtocol) {
   EXPECT_EQ(::nbd_pwrite(client, data.data(), 512, disk_bytes, 0), -1);
   EXPECT_EQ(::nbd_get_errno(), ENOSPC);
   EXPECT_EQ(::nbd_zero(client, 512, 0, 0), 0) << "and it goes on";
-  const auto counts = server_->counts();
+  const auto counts = server_.counts();
   EXPECT_EQ(counts.writes, 100U);
   EXPECT_EQ(counts.zeroes, 101U);
   EXPECT_EQ(counts.trims, 100U);
   EXPECT_EQ(counts.flushes, 1U);
   EXPECT_EQ(counts.refused, 2U);
   ASSERT_EQ(::nbd_shutdown(client, 0), 0);
-  server_->stop();
+  server_.stop();
   EXPECT_EQ(ends(), std::vector<std::string>{""}) << "a good end is none to tell of";
-  EXPECT_NE(::stat((directory_.path() / "nbd").c_str(), &info), 0) << "the socket is gone";
-  EXPECT_EQ(server_->counts().writes, 100U) << "counts outlive the connection";
+  EXPECT_EQ(server_.counts().writes, 100U) << "counts outlive the connection";
 }
 
 TEST_F(NbdServerTest, ManyRequestsUnderWayOnSeveralConnections) {
-  start();
   constexpr int clients = 4;
   constexpr std::uint64_t part = disk_bytes / clients;
   std::vector<std::thread> threads;
@@ -149,31 +133,16 @@ TEST_F(NbdServerTest, ManyRequestsUnderWayOnSeveralConnections) {
   EXPECT_EQ(disk_.content(), expected);
 }
 
-TEST_F(NbdServerTest, AHandedOverConnectionNeedsNoPath) {
-  auto server = NbdServer::start({.name = "vda", .bytes = disk_bytes}, disk_, {});
-  ASSERT_TRUE(server);
-  int pair[2] = {};
-  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-  ASSERT_TRUE((*server)->serve(Fd{pair[0]}));
+TEST_F(NbdServerTest, AStoppedServerServesNobody) {
   Client client;
-  ASSERT_EQ(::nbd_connect_socket(client, pair[1]), 0) << ::nbd_get_error();
+  ASSERT_EQ(connect(client), 0) << ::nbd_get_error();
   EXPECT_EQ(::nbd_pwrite(client, "x", 1, 3, 0), 0);
   EXPECT_EQ(disk_.content().at(3), std::byte{'x'});
-  (*server)->stop();
-  EXPECT_EQ(::nbd_pwrite(client, "x", 1, 3, 0), -1) << "a stopped server serves nobody";
-}
-
-TEST_F(NbdServerTest, OthersThanTheClientAreTurnedAway) {
-  start(::getppid());
-  Client client;
-  EXPECT_EQ(connect(client), -1);
-  start(::getpid());
-  Client ours;
-  EXPECT_EQ(connect(ours), 0) << ::nbd_get_error();
+  server_.stop();
+  EXPECT_EQ(::nbd_pwrite(client, "x", 1, 3, 0), -1);
 }
 
 TEST_F(NbdServerTest, TooManyConnectionsHarmNone) {
-  start();
   std::list<Client> clients;
   for (std::size_t i = 0; i < NbdServer::connections_max; ++i) ASSERT_EQ(connect(clients.emplace_back()), 0);
   {
@@ -181,17 +150,16 @@ TEST_F(NbdServerTest, TooManyConnectionsHarmNone) {
     EXPECT_EQ(connect(late), -1);
   }
   for (auto& client : clients) EXPECT_EQ(::nbd_pwrite(client, "y", 1, 0, 0), 0);
-  const auto handed_over = server_->serve(Fd{::dup(0)});
+  const auto handed_over = server_.serve(Fd{::dup(0)});
   ASSERT_FALSE(handed_over);
   EXPECT_EQ(handed_over.error().kind, Errc::exhausted);
   clients.pop_back();
-  while (server_->connections() == NbdServer::connections_max) std::this_thread::yield();
+  while (server_.connections() == NbdServer::connections_max) std::this_thread::yield();
   Client next;
   EXPECT_EQ(connect(next), 0) << "a place that is free is used again";
 }
 
 TEST_F(NbdServerTest, AStalledSinkDoesNotKeepItFromStopping) {
-  start();
   Client client;
   ASSERT_EQ(connect(client), 0);
   disk_.stall(true);
@@ -199,16 +167,15 @@ TEST_F(NbdServerTest, AStalledSinkDoesNotKeepItFromStopping) {
   while (!disk_.somebody_waits()) std::this_thread::yield();
   disk_.fail_with(Error{Errc::closed, "the log is closed"});
   disk_.stall(false);  // what the log's owner does first
-  server_->stop();
-  server_->stop();
+  server_.stop();
+  server_.stop();
   EXPECT_EQ(disk_.content().at(0), std::byte{0x55});
 }
 
 TEST_F(NbdServerTest, WhatIsNotNbdIsToldAndClosed) {
-  start();
   int pair[2] = {};
   ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-  ASSERT_TRUE(server_->serve(Fd{pair[0]}));
+  ASSERT_TRUE(server_.serve(Fd{pair[0]}));
   const Fd ours{pair[1]};
   ASSERT_EQ(::write(ours.get(), "GET / HTTP/1.1\r\n\r\n", 18), 18);
   char answer[64];
@@ -216,23 +183,6 @@ TEST_F(NbdServerTest, WhatIsNotNbdIsToldAndClosed) {
   }
   while (ends().empty()) std::this_thread::yield();
   EXPECT_THAT(ends().front(), HasSubstr("answered the greeting"));
-}
-
-TEST_F(NbdServerTest, ASocketOfADeadPredecessorIsReplacedAFileIsNot) {
-  start();
-  const auto first = std::move(server_);
-  start();
-  Client client;
-  EXPECT_EQ(connect(client), 0);
-  std::ofstream{directory_.path() / "file"} << "precious";
-  const auto refused =
-      NbdServer::start({.name = "vda", .bytes = 512}, disk_, {.socket = directory_.path() / "file"});
-  ASSERT_FALSE(refused);
-  EXPECT_THAT(refused.error().text(), HasSubstr("is not a socket"));
-  const auto nobody = NbdServer::start({.name = "vda", .bytes = 512}, disk_,
-                                       {.socket = directory_.path() / "n", .client = 1 << 30});
-  ASSERT_FALSE(nobody);
-  EXPECT_EQ(nobody.error().kind, Errc::not_found);
 }
 
 }  // namespace

@@ -68,11 +68,11 @@ TEST_F(ReplicaCrash, AFullDiskIsGotOver) {
 #ifdef REMUS_FAULTS
 class ReplicaMutations : public ReplicaCrash, public testing::WithParamInterface<Mutation> {
  protected:
-  void TearDown() override { active_mutation = Mutation::none; }
+  void TearDown() override { active_mutation<Mutation> = Mutation::none; }
 };
 
 TEST_P(ReplicaMutations, IsCaught) {
-  active_mutation = GetParam();
+  active_mutation<Mutation> = GetParam();
   EXPECT_NE(search(60, false), "");
 }
 

@@ -12,21 +12,6 @@
 
 namespace remus::disk::test {
 
-class BatchList final : public checkpoint::BatchOutput {
- public:
-  std::span<std::byte> batch_space() override {
-    space_.resize(write_batch_payload_bytes_max);
-    return space_;
-  }
-  void batch_ready(std::size_t bytes) override {
-    list.emplace_back(space_.begin(), space_.begin() + static_cast<std::ptrdiff_t>(bytes));
-  }
-  std::vector<Bytes> list{};
-
- private:
-  Bytes space_{};
-};
-
 using Disks = std::vector<Bytes>;
 
 /// What the primary sends: sessions of a synchronization and some epochs, and the disks after each.

@@ -1,9 +1,9 @@
-#include "link/token_bucket.hpp"
+#include "base/token_bucket.hpp"
 
 #include <algorithm>
 #include <cmath>
 
-namespace remus::link {
+namespace remus {
 namespace {
 constexpr double burst_s = 0.02;  ///< what may have filled while nothing was sent
 constexpr double burst_bytes_min = 64.0 * 1024;
@@ -41,4 +41,4 @@ void TokenBucket::refill(Time now) noexcept {
       std::min(tokens_ + passed.count() * static_cast<double>(rate_), static_cast<double>(burst_bytes()));
 }
 
-}  // namespace remus::link
+}  // namespace remus

@@ -8,7 +8,7 @@
 #include <chrono>
 #include <cstdint>
 
-namespace remus::link {
+namespace remus {
 
 class TokenBucket final {
  public:
@@ -34,4 +34,4 @@ class TokenBucket final {
   Time filled_at_;
 };
 
-}  // namespace remus::link
+}  // namespace remus

@@ -1,8 +1,8 @@
-#include "link/token_bucket.hpp"
+#include "base/token_bucket.hpp"
 
 #include <gtest/gtest.h>
 
-namespace remus::link {
+namespace remus {
 namespace {
 
 using namespace std::chrono_literals;
@@ -61,4 +61,4 @@ TEST(TokenBucket, TimeThatStandsStillOrGoesBackGivesNothing) {
 }
 
 }  // namespace
-}  // namespace remus::link
+}  // namespace remus
