@@ -1,44 +1,35 @@
 #include "disk/chunk_pool.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <utility>
 
 #include "base/assert.hpp"
+#include "disk/posix_storage.hpp"
 
 namespace remus::disk {
 namespace {
 
 constexpr std::size_t idle_max = 64;  ///< 16 MiB stay ours between bursts
 
-std::unexpected<Error> spill_error(int code, std::string_view doing, const std::filesystem::path& directory) {
-  if (code == ENOSPC || code == EDQUOT)
-    return fail(Errc::exhausted,
-                fmt::format("cannot {} disk writes in '{}': no space left", doing, directory.string()),
-                "free some space there, or name another directory");
-  return fail_errno(code, fmt::format("cannot {} disk writes in '{}'", doing, directory.string()));
-}
-
 }  // namespace
 
 Result<std::shared_ptr<ChunkPool>> ChunkPool::create(const Limits& limits,
                                                      const std::filesystem::path& directory) {
-  Fd file{};
+  std::unique_ptr<StorageFile> file;
   if (limits.spill_bytes_max != 0) {
-    file.reset(::open(directory.c_str(), O_RDWR | O_TMPFILE | O_CLOEXEC, 0600));
-    if (!file) return spill_error(errno, "spill", directory);
+    auto opened = open_nameless(directory);
+    if (!opened) return std::unexpected(opened.error().in("setting room aside for disk writes"));
+    file = std::move(*opened);
   }
-  return std::shared_ptr<ChunkPool>{new ChunkPool{limits, std::move(file), directory}};
+  return std::shared_ptr<ChunkPool>{new ChunkPool{limits, std::move(file)}};
 }
 
-ChunkPool::ChunkPool(const Limits& limits, Fd file, std::filesystem::path directory)
+ChunkPool::ChunkPool(const Limits& limits, std::unique_ptr<StorageFile> file)
     : memory_max_{std::max<std::size_t>(1, static_cast<std::size_t>(limits.memory_bytes_max / chunk_bytes))},
       spill_max_{static_cast<std::size_t>(limits.spill_bytes_max / chunk_bytes)},
-      file_{std::move(file)},
-      directory_{std::move(directory)} {}
+      file_{std::move(file)} {}
 
 bool ChunkPool::reserve(std::size_t chunks) {
   const std::lock_guard lock{mutex_};
@@ -89,32 +80,17 @@ Result<std::uint32_t> ChunkPool::spill(std::span<const std::byte> used) {
       free_slots_.pop_back();
     }
   }
-  std::size_t done = 0;
-  while (done < used.size()) {
-    const auto put = ::pwrite(file_.get(), used.data() + done, used.size() - done,
-                              static_cast<off_t>(std::uint64_t{slot} * chunk_bytes + done));
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) {
-      const int code = put < 0 ? errno : EIO;
-      const std::lock_guard lock{mutex_};
-      free_slots_.push_back(slot);
-      return spill_error(code, "spill", directory_);
-    }
-    done += static_cast<std::size_t>(put);
+  if (auto status = file_->write(std::uint64_t{slot} * chunk_bytes, used); !status) {
+    const std::lock_guard lock{mutex_};
+    free_slots_.push_back(slot);
+    return std::unexpected(status.error().in("spilling disk writes"));
   }
   return slot;
 }
 
 Status ChunkPool::load(std::uint32_t slot, std::size_t from, std::span<std::byte> to) const {
-  std::size_t done = 0;
-  while (done < to.size()) {
-    const auto got = ::pread(file_.get(), to.data() + done, to.size() - done,
-                             static_cast<off_t>(std::uint64_t{slot} * chunk_bytes + from + done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return spill_error(got < 0 ? errno : EIO, "read back", directory_);
-    done += static_cast<std::size_t>(got);
-  }
-  return {};
+  auto status = file_->read(std::uint64_t{slot} * chunk_bytes + from, to);
+  return status ? status : std::unexpected(status.error().in("reading spilled disk writes back"));
 }
 
 void ChunkPool::give_back(std::vector<Chunk>& chunks) {

@@ -21,7 +21,7 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "base/fd.hpp"
+#include "disk/storage.hpp"
 
 namespace remus::disk {
 
@@ -68,12 +68,11 @@ class ChunkPool final {
   [[nodiscard]] std::size_t spilled() const;
 
  private:
-  ChunkPool(const Limits& limits, Fd file, std::filesystem::path directory);
+  ChunkPool(const Limits& limits, std::unique_ptr<StorageFile> file);
 
   std::size_t memory_max_;
   std::size_t spill_max_;
-  Fd file_;
-  std::filesystem::path directory_;
+  std::unique_ptr<StorageFile> file_;  ///< null: nothing is spilled
 
   mutable std::mutex mutex_{};
   std::condition_variable room_{};

@@ -16,15 +16,9 @@ using journal_format::Record;
 using journal_format::RecordKind;
 
 Status Journal::remove(StorageFolder& folder) {
-  auto names = folder.list();
-  if (!names) return std::unexpected(std::move(names.error()));
-  std::vector<std::uint64_t> indices;
-  std::uint64_t index = 0;
-  for (const std::string& name : *names) {
-    if (journal_format::segment_index(name, index)) indices.push_back(index);
-  }
-  std::ranges::sort(indices);
-  for (const std::uint64_t one : indices) {
+  const auto indices = journal_format::segments_in(folder);
+  if (!indices) return std::unexpected(indices.error());
+  for (const std::uint64_t one : *indices) {
     if (auto status = folder.remove(journal_format::segment_name(one)); !status) return status;
     // One by one, so that what a power cut leaves is a row without gaps.
     if (auto status = folder.synchronize(); !status) return status;

@@ -95,11 +95,19 @@ std::string segment_name(std::uint64_t index) {
   return fmt::format("{}{:016x}", segment_prefix, index);
 }
 
-bool segment_index(const std::string& name, std::uint64_t& index) noexcept {
-  if (name.size() != segment_prefix.size() + 16 || !name.starts_with(segment_prefix)) return false;
-  const char* const end = name.data() + name.size();
-  const auto parsed = std::from_chars(name.data() + segment_prefix.size(), end, index, 16);
-  return parsed.ec == std::errc{} && parsed.ptr == end;
+Result<std::vector<std::uint64_t>> segments_in(StorageFolder& folder) {
+  auto names = folder.list();
+  if (!names) return std::unexpected(std::move(names.error()));
+  std::vector<std::uint64_t> indices;
+  for (const std::string& name : *names) {
+    if (name.size() != segment_prefix.size() + 16 || !name.starts_with(segment_prefix)) continue;
+    const char* const end = name.data() + name.size();
+    std::uint64_t index = 0;
+    const auto parsed = std::from_chars(name.data() + segment_prefix.size(), end, index, 16);
+    if (parsed.ec == std::errc{} && parsed.ptr == end) indices.push_back(index);
+  }
+  std::ranges::sort(indices);
+  return indices;
 }
 
 }  // namespace remus::disk::journal_format

@@ -59,7 +59,7 @@ void put_record(Record& record, std::span<const std::byte> payload, std::span<st
 [[nodiscard]] std::vector<std::byte> segment_header(const Segment& segment);
 [[nodiscard]] bool get_segment(std::span<const std::byte> from, Segment& segment) noexcept;
 [[nodiscard]] std::string segment_name(std::uint64_t index);
-/// False: the file is no segment.
-[[nodiscard]] bool segment_index(const std::string& name, std::uint64_t& index) noexcept;
+/// The numbers of the segments that are there, ascending. Errors: io.
+[[nodiscard]] Result<std::vector<std::uint64_t>> segments_in(StorageFolder& folder);
 
 }  // namespace remus::disk::journal_format

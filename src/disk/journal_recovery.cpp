@@ -102,16 +102,10 @@ struct OpenSegment {
 
 /// The segments of this journal, in order. One whose header does not stand is the last, never used.
 Result<std::vector<OpenSegment>> open_segments(StorageFolder& folder, std::uint64_t identity) {
-  auto names = folder.list();
-  if (!names) return std::unexpected(std::move(names.error()));
-  std::vector<std::uint64_t> indices;
-  std::uint64_t index = 0;
-  for (const std::string& name : *names) {
-    if (journal_format::segment_index(name, index)) indices.push_back(index);
-  }
-  std::ranges::sort(indices);
+  const auto indices = journal_format::segments_in(folder);
+  if (!indices) return std::unexpected(indices.error());
   std::vector<OpenSegment> out;
-  for (const std::uint64_t one : indices) {
+  for (const std::uint64_t one : *indices) {
     auto file = folder.open(journal_format::segment_name(one));
     if (!file) return std::unexpected(std::move(file.error()));
     const auto bytes = (*file)->size();
@@ -122,7 +116,7 @@ Result<std::vector<OpenSegment>> open_segments(StorageFolder& folder, std::uint6
     journal_format::Segment segment{};
     const bool sound =
         journal_format::get_segment(header, segment) && segment.identity == identity && segment.index == one;
-    if (!sound && one == indices.back()) break;
+    if (!sound && one == indices->back()) break;
     if (!sound) return lost(fmt::format("'{}' has no header", journal_format::segment_name(one)));
     if (!out.empty() && out.back().index + 1 != one)
       return lost(fmt::format("'{}' is missing", journal_format::segment_name(out.back().index + 1)));

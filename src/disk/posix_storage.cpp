@@ -201,6 +201,12 @@ Result<std::unique_ptr<StorageFile>> open_replica(const std::filesystem::path& p
   return std::make_unique<PosixFile>(std::move(fd), path, device);
 }
 
+Result<std::unique_ptr<StorageFile>> open_nameless(const std::filesystem::path& directory) {
+  Fd fd{::open(directory.c_str(), O_RDWR | O_TMPFILE | O_CLOEXEC, 0600)};
+  if (!fd) return storage_error(errno, "create a file in", directory);
+  return std::make_unique<PosixFile>(std::move(fd), directory / "(nameless)", false);
+}
+
 Result<std::unique_ptr<StorageFolder>> open_folder(const std::filesystem::path& path) {
   Fd fd{::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)};
   if (!fd) return storage_error(errno, "open", path);

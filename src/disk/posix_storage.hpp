@@ -12,6 +12,9 @@ namespace remus::disk {
 /// device), io.
 [[nodiscard]] Result<std::unique_ptr<StorageFile>> open_replica(const std::filesystem::path& path);
 
+/// A file that is gone when it is closed, or we are. Errors: exhausted, denied, io (the file system cannot).
+[[nodiscard]] Result<std::unique_ptr<StorageFile>> open_nameless(const std::filesystem::path& directory);
+
 /// A directory that exists. Errors: not_found, io.
 [[nodiscard]] Result<std::unique_ptr<StorageFolder>> open_folder(const std::filesystem::path& path);
 

@@ -103,9 +103,9 @@ TEST(ResyncMapTest, APowerCutAtAnyStepForgetsNoWrite) {
 #ifdef REMUS_FAULTS
 TEST(ResyncMapTest, MutationsAreCaught) {
   for (const Mutation mutation : map_mutations) {
-    active_mutation = mutation;
+    active_mutation<Mutation> = mutation;
     EXPECT_NE(search_map(60), "") << to_string(mutation);
-    active_mutation = Mutation::none;
+    active_mutation<Mutation> = Mutation::none;
   }
 }
 #endif

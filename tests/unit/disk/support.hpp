@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "../temp_dir.hpp"
+#include "disk/write_batch.hpp"
 #include "disk/write_log.hpp"
 
 namespace remus::disk::test {
@@ -36,6 +37,22 @@ T must(Result<T> result) {
 inline void must(Status status) {
   if (!status) throw std::runtime_error{status.error().text()};
 }
+
+/// Batches as the link would carry them.
+class BatchList final : public checkpoint::BatchOutput {
+ public:
+  std::span<std::byte> batch_space() override {
+    space_.resize(write_batch_payload_bytes_max);
+    return space_;
+  }
+  void batch_ready(std::size_t bytes) override {
+    list.emplace_back(space_.begin(), space_.begin() + static_cast<std::ptrdiff_t>(bytes));
+  }
+  std::vector<Bytes> list{};
+
+ private:
+  Bytes space_{};
+};
 
 inline Bytes pattern(std::size_t bytes, std::uint64_t seed) {
   std::mt19937_64 random{seed};

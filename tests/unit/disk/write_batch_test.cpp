@@ -9,22 +9,6 @@ namespace {
 using namespace test;
 using checkpoint::Compression;
 
-/// Batches as the link would carry them.
-class Payloads final : public checkpoint::BatchOutput {
- public:
-  std::span<std::byte> batch_space() override {
-    space_.resize(write_batch_payload_bytes_max);
-    return space_;
-  }
-  void batch_ready(std::size_t bytes) override {
-    list.emplace_back(space_.begin(), space_.begin() + static_cast<std::ptrdiff_t>(bytes));
-  }
-  std::vector<Bytes> list{};
-
- private:
-  Bytes space_{};
-};
-
 class WriteBatchTest : public testing::TestWithParam<Compression> {
  protected:
   static constexpr std::uint64_t disk_bytes = 4ULL << 20;
@@ -33,7 +17,7 @@ class WriteBatchTest : public testing::TestWithParam<Compression> {
   WriteBatchDecoder decoder{{512, disk_bytes}};
 
   std::vector<Bytes> encode(PortionNumber number) {
-    Payloads out;
+    BatchList out;
     WriteBatchEncoder encoder{GetParam(), 125'000'000};
     must(encoder.encode(1, *log.portion(number), out));
     return std::move(out.list);
@@ -135,7 +119,7 @@ TEST(WriteBatchFormat, IsAsDocumented) {
   WriteLog log{{1U << 20}, small_pool(directory, 2, 0)};
   must(log.write(512, Bytes(3, std::byte{0xab})));
   must(log.zero(1024, 512, true));
-  Payloads out;
+  BatchList out;
   WriteBatchEncoder encoder{Compression::none, 1};
   must(encoder.encode(2, *log.portion(log.mark()), out));
   const auto byte = [](int value) { return static_cast<std::byte>(value); };
