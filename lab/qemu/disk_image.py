@@ -12,11 +12,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from lab.common import paths
+from lab.common import packages
 from lab.common.image import Cpio, compile_static, modules_in_order
 from lab.common.kernel import Kernel, kernel
 from lab.common.shell import run
 from lab.common.toolchain import compile_c
-from lab.xen import packages
 
 HERE = Path(__file__).resolve().parent / "disk"
 GUEST = paths.HERE / "guest"

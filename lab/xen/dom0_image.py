@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from lab.common import packages
 from lab.common.image import Cpio, modules_in_order
 from lab.common.shell import run
 from lab.common.toolchain import compile_c
-from lab.xen import packages
 from lab.xen.kernels import XenKernel, dom0_kernel
 
 HERE = Path(__file__).resolve().parent / "dom0"

@@ -11,10 +11,11 @@ from functools import lru_cache
 from pathlib import Path
 
 from lab.common import paths
+from lab.common import packages
 from lab.common.image import initramfs
 from lab.common.shell import run
 from lab.common.toolchain import WARNINGS
-from lab.xen import packages, pv32_guest, workshop
+from lab.xen import pv32_guest, workshop
 from lab.xen.kernels import XenKernel, guest_kernel, guest_kernel_32
 
 MODULES = ("xen_netfront", "xen_blkfront", "virtio_pci", "virtio_net")

@@ -12,8 +12,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from lab.common import packages
 from lab.common.errors import LabError
-from lab.xen import packages, workshop
+from lab.xen import workshop
 
 CONFIG = ["CONFIG_SHADOW_PAGING=y", "CONFIG_PV32=y", "CONFIG_EXPERT=y"]
 BUILD_S_MAX = 580

@@ -13,9 +13,10 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.common import packages
 from lab.common.errors import LabError
 from lab.common.kernel import Kernel
-from lab.xen import packages, workshop
+from lab.xen import workshop
 
 HEADER_PAYLOAD = 0x248
 SECTOR_BYTES = 512

@@ -18,9 +18,9 @@ import struct
 from functools import lru_cache
 from pathlib import Path
 
+from lab.common import packages
 from lab.common.accel import QEMU
 from lab.common.errors import LabError
-from lab.xen import packages
 from lab.xen.accel import pick_accel
 
 MESSAGE = b"invalid tss type\0"

@@ -2,8 +2,8 @@
 
 import time
 
+from lab.common.packages import store
 from lab.xen import dom0_image, guest_image, hypervisor, patched_qemu, workshop
-from lab.xen.packages import store
 
 __all__ = ["prepare", "store"]
 

@@ -11,8 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from lab.common import paths
+from lab.common import packages
 from lab.common.toolchain import WARNINGS
-from lab.xen import packages, workshop
+from lab.xen import workshop
 
 SOURCES = Path(__file__).resolve().parent / "pv32"
 LWIP = ["core/def.c", "core/inet_chksum.c", "core/init.c", "core/ip.c", "core/mem.c", "core/memp.c", "core/netif.c"]

@@ -10,8 +10,8 @@ import shutil
 from functools import lru_cache
 from pathlib import Path
 
+from lab.common import packages
 from lab.common.shell import run
-from lab.xen import packages
 
 PACKAGES = ["gcc", "gcc-multilib", "libc6-dev", "make", "flex", "bison", "python3-minimal", "binutils", "patch"]
 PACKAGES += ["dash", "bash", "coreutils", "findutils", "grep", "sed", "mawk", "gzip", "xz-utils", "tar", "diffutils"]

@@ -1,14 +1,13 @@
 """Debian's i386 libraries and headers, unpacked into the lab's cache; prints where. Nothing is installed on the machine."""
 
 import hashlib
-import os
 import shutil
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from lab.xen import packages  # noqa: E402  (the path must be set first)
+from lab.common import packages  # noqa: E402  (the path must be set first)
 
 # What ./install-dependencies.sh installs for this machine's own word size, without Xen.
 WANTED = [
@@ -33,8 +32,7 @@ def sysroot() -> Path:
             for file in files:
                 packages.unpack(file, unfinished)
             unfinished.rename(target)
-            packages.prune("i386-*", keep=2)
-    os.utime(target)
+        packages.prune(target, "i386-????????????????", keep=2)
     return target
 
 

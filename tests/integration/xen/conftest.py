@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from protected import cleared, ready
 
+from lab.common.packages import Unavailable
 from lab.xen import Lab, pieces
-from lab.xen.packages import Unavailable
 
 MEMORY_MIB_MIN = 7 << 10  # two hosts of 3 GiB, and room
 DISK_MIB_MIN = 4 << 10

@@ -35,6 +35,7 @@ class Unavailable(LabError):
 
 
 def store() -> Path:
+    """Packages, and what the labs make of them. Named after the lab that needs most: renaming it would fetch all anew."""
     path = paths.cache() / "xen"
     path.mkdir(parents=True, exist_ok=True)
     return path
@@ -69,7 +70,7 @@ def _mirrors() -> list[tuple[str, str]]:
     suites = {RELEASE, f"{RELEASE}-security"}
     mirrors = sorted((uri, suite) for uri, suite in found if suite in suites)
     if RELEASE not in {suite for _, suite in mirrors}:
-        raise Unavailable(f"apt has no source for Debian {RELEASE} (lab/xen is made of its packages); see /etc/apt")
+        raise Unavailable(f"apt has no source for Debian {RELEASE} (the lab is made of its packages); see /etc/apt")
     return mirrors
 
 
@@ -98,7 +99,7 @@ def _apt(words: list[str], *, timeout: float = 300, cwd: Path | None = None) -> 
     environment = {**os.environ, "APT_CONFIG": str(root / "apt.conf"), "LC_ALL": "C.UTF-8"}
     if not (root / "updated").exists():
         if not shutil.which("apt-get"):
-            raise Unavailable("the Xen lab is made of Debian's packages, fetched by apt-get, which is not here")
+            raise Unavailable("the lab is made of Debian's packages, fetched by apt-get, which is not here")
         _configure(root)
         (store() / "debs" / "partial").mkdir(parents=True, exist_ok=True)
         _fetch(["apt-get", "-qq", "update"], timeout=180, env=environment)
@@ -110,7 +111,7 @@ def _fetch(words: list[str], **options) -> str:
     try:
         return run(words, **options).stdout
     except LabError as error:
-        raise Unavailable(f"packages for the Xen lab cannot be fetched: {error}") from error
+        raise Unavailable(f"packages for the lab cannot be fetched: {error}") from error
 
 
 def _remembered(kind: str, wanted: list[str], resolve) -> list[Path]:
