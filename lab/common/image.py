@@ -47,6 +47,12 @@ class Cpio:
     def console(self) -> None:
         self._entry("dev/console", stat.S_IFCHR | 0o600, b"", (5, 1))
 
+    def modules(self, modules: dict[str, bytes]) -> None:
+        """Kernel modules, and the order in which the first process inserts them."""
+        for name, content in modules.items():
+            self.program(f"modules/{name}.ko", content)
+        self.program("modules/order", "".join(f"{name}.ko\n" for name in modules).encode())
+
     def finish(self) -> bytes:
         self._entry("TRAILER!!!", 0, b"")
         return b"".join(self._parts)
@@ -99,11 +105,19 @@ def _compose(
             archive.program(f"bin/{script.name}", script.read_bytes())
     for source in sorted((paths.HERE / "guest" / "programs").glob("*.c")):
         archive.program(f"bin/{source.stem}", compile_program(source).read_bytes())
-    modules = modules_in_order(kernel, wanted)
-    for name, content in modules.items():
-        archive.program(f"modules/{name}.ko", content)
-    archive.program("modules/order", "".join(f"{name}.ko\n" for name in modules).encode())
+    archive.modules(modules_in_order(kernel, wanted))
     return archive.finish()
+
+
+def stored(content: bytes) -> Path:
+    """An initramfs in the cache, where it is put under a name made of what it is."""
+    target = paths.cache() / "initramfs" / f"{hashlib.sha256(content).hexdigest()[:16]}.cpio"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = target.with_suffix(f".{os.getpid()}")
+        unfinished.write_bytes(content)
+        unfinished.rename(target)
+    return target
 
 
 @lru_cache(maxsize=None)
@@ -117,11 +131,4 @@ def initramfs(
 
     A guest of another word size than the machine's has a busybox and a compiler of its own.
     """
-    content = _compose(kernel, modules, busybox, compile_program)
-    target = paths.cache() / "initramfs" / f"{hashlib.sha256(content).hexdigest()[:16]}.cpio"
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = target.with_suffix(f".{os.getpid()}")
-        unfinished.write_bytes(content)
-        unfinished.rename(target)
-    return target
+    return stored(_compose(kernel, modules, busybox, compile_program))

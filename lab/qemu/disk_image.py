@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from lab.common import paths
-from lab.common import packages
-from lab.common.image import Cpio, compile_static, modules_in_order
-from lab.common.kernel import Kernel, kernel
+from lab.common import packages, paths
+from lab.common.disk_boot import disk_initramfs
+from lab.common.image import compile_static
+from lab.common.kernel import kernel
 from lab.common.shell import run
 from lab.common.toolchain import compile_c
 
@@ -35,10 +35,8 @@ class DiskPieces:
     image: Path  # never written: copy it
 
 
-def _digest(files: list[Path], booted: Kernel) -> str:
-    digest = hashlib.sha256(
-        repr((RECIPE, sorted(file.name for file in files), booted.release, MODULES, DISK_MIB)).encode()
-    )
+def _digest(files: list[Path]) -> str:
+    digest = hashlib.sha256(repr((RECIPE, sorted(file.name for file in files), DISK_MIB)).encode())
     for place in (HERE, GUEST, GUEST / "programs"):
         for file in sorted(path for path in place.iterdir() if path.is_file()):
             digest.update(file.read_bytes())
@@ -67,38 +65,17 @@ def _make_image(files: list[Path], target: Path) -> None:
         image.rename(target)
 
 
-def _make_initramfs(booted: Kernel, target: Path) -> None:
-    archive = Cpio()
-    for directory in ("bin", "modules", "proc", "sys", "dev", "mnt"):
-        archive.directory(directory)
-    archive.console()
-    busybox = next(path for path in packages.alone(["busybox-static"]))
-    archive.program("bin/busybox", (packages.unpacked(busybox) / "bin/busybox").read_bytes())
-    archive.program("init", (HERE / "initrd-init").read_bytes())
-    modules = modules_in_order(booted, MODULES)
-    for name, content in modules.items():
-        archive.program(f"modules/{name}.ko", content)
-    archive.program("modules/order", "".join(f"{name}.ko\n" for name in modules).encode())
-    unfinished = target.with_suffix(f".{os.getpid()}")
-    unfinished.write_bytes(archive.finish())
-    unfinished.rename(target)
-
-
 @lru_cache(maxsize=None)
 def disk_pieces() -> DiskPieces:
     """The pieces, made if they are not in the cache."""
     files = packages.with_dependencies(PACKAGES)
-    booted = kernel()
-    digest = _digest(files, booted)
     store = paths.cache() / "disk"
     store.mkdir(parents=True, exist_ok=True)
-    pieces = DiskPieces(store / f"{digest}.cpio", store / f"{digest}.img")
+    image = store / f"{_digest(files)}.img"
     with packages.locked("guest-disk"):
-        if not pieces.image.exists():
-            _make_image(files, pieces.image)
-        if not pieces.initramfs.exists():
-            _make_initramfs(booted, pieces.initramfs)
-    return pieces
+        if not image.exists():
+            _make_image(files, image)
+    return DiskPieces(disk_initramfs(kernel(), MODULES), image)
 
 
 def copy_of_disk(target: Path) -> None:

@@ -13,7 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from lab.common import packages
-from lab.common.image import Cpio, modules_in_order
+from lab.common.disk_boot import disk_initramfs
+from lab.common.image import modules_in_order
 from lab.common.shell import run
 from lab.common.toolchain import compile_c
 from lab.xen.kernels import XenKernel, dom0_kernel
@@ -93,23 +94,6 @@ def _make_disk(files: list[Path], kernel: XenKernel, target: Path) -> None:
         image.rename(target)
 
 
-def _make_initramfs(kernel: XenKernel, target: Path) -> None:
-    archive = Cpio()
-    for directory in ("bin", "modules", "proc", "sys", "dev", "mnt"):
-        archive.directory(directory)
-    archive.console()
-    busybox = next(path for path in packages.alone(["busybox-static"]))
-    archive.program("bin/busybox", (packages.unpacked(busybox) / "bin/busybox").read_bytes())
-    archive.program("init", (HERE / "initrd-init").read_bytes())
-    modules = modules_in_order(kernel.kernel, DISK_MODULES)
-    for name, content in modules.items():
-        archive.program(f"modules/{name}.ko", content)
-    archive.program("modules/order", "".join(f"{name}.ko\n" for name in modules).encode())
-    unfinished = target.with_suffix(".new")
-    unfinished.write_bytes(archive.finish())
-    unfinished.rename(target)
-
-
 @lru_cache(maxsize=None)
 def dom0() -> Dom0:
     """The pieces, made if they are not in the cache."""
@@ -117,12 +101,8 @@ def dom0() -> Dom0:
     kernel = dom0_kernel()
     digest = _digest(files, kernel)
     disk = packages.store() / f"dom0-{digest}.img"
-    initramfs = packages.store() / f"dom0-{digest}.cpio"
     with packages.locked("dom0"):
         if not disk.exists():
             _make_disk(files, kernel, disk)
         packages.prune(disk, "dom0-*.img")
-        if not initramfs.exists():
-            _make_initramfs(kernel, initramfs)
-        packages.prune(initramfs, "dom0-*.cpio")
-    return Dom0(kernel.elf, initramfs, disk)
+    return Dom0(kernel.elf, disk_initramfs(kernel.kernel, DISK_MODULES), disk)

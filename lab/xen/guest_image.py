@@ -10,8 +10,7 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from lab.common import paths
-from lab.common import packages
+from lab.common import packages, paths
 from lab.common.image import initramfs
 from lab.common.shell import run
 from lab.common.toolchain import WARNINGS

@@ -10,8 +10,7 @@ import tempfile
 from functools import lru_cache
 from pathlib import Path
 
-from lab.common import paths
-from lab.common import packages
+from lab.common import packages, paths
 from lab.common.toolchain import WARNINGS
 from lab.xen import workshop
 
