@@ -5,19 +5,15 @@
 #include "guest.h"
 #include "records.h"
 
-enum {
-  PORT = 7000,
-  SESSIONS = 4,
-  RECORD_MAX = RECORD_HEADER_BYTES + RECORD_PAYLOAD_MAX_BYTES + 4,
-  GREETING_MAX = 64
-};
+enum { PORT = 7000, SESSIONS = 4, GREETING_MAX = 64 };
 
 struct session {
   struct tcp_pcb* connection;  // NULL: free
   bool greeted;
-  uint64_t interval_ns, next_ns, sent, taken;
-  uint32_t payload_bytes, faults, taken_crc;
-  unsigned char in[RECORD_MAX], out[RECORD_MAX];
+  uint64_t interval_ns, next_ns;
+  uint32_t payload_bytes;
+  struct record_account account;
+  unsigned char in[RECORD_MAX_BYTES], out[RECORD_MAX_BYTES];
   size_t in_bytes, out_bytes, out_done;
 };
 
@@ -25,16 +21,8 @@ static struct session sessions[SESSIONS];
 static uint64_t boot_id;
 
 static void compose(struct session* s) {
-  const struct record_header header = {RECORD_MAGIC,      s->payload_bytes, s->sent,      boot_id,
-                                       clock_ns() / 1000, s->taken,         s->taken_crc, s->faults};
-  memcpy(s->out, &header, sizeof header);
-  fill_payload(s->out + sizeof header, s->payload_bytes, s->sent);
-  const size_t covered = sizeof header + s->payload_bytes;
-  const uint32_t crc = crc32_of(0, s->out, covered);
-  memcpy(s->out + covered, &crc, sizeof crc);
-  s->out_bytes = covered + sizeof crc;
+  s->out_bytes = seal_record(s->out, &s->account, s->payload_bytes, boot_id, clock_ns() / 1000);
   s->out_done = 0;
-  ++s->sent;
 }
 
 // A line "INTERVAL_US PAYLOAD_BYTES" comes first.
@@ -42,7 +30,7 @@ static bool greet(struct session* s) {
   size_t length = 0;
   while (length < s->in_bytes && s->in[length] != '\n') ++length;
   if (length == s->in_bytes) {
-    if (length > GREETING_MAX) ++s->faults;
+    if (length > GREETING_MAX) ++s->account.faults;
     return false;
   }
   s->in[length] = 0;
@@ -58,25 +46,12 @@ static bool greet(struct session* s) {
   return true;
 }
 
-static bool take_record(struct session* s) {
-  struct record_header header;
-  if (s->in_bytes < sizeof header) return false;
-  memcpy(&header, s->in, sizeof header);
-  if (header.magic != RECORD_MAGIC || header.payload_bytes > RECORD_PAYLOAD_MAX_BYTES) {
-    ++s->faults;
-    s->in_bytes = 0;
-    return false;
+static void take_records(struct session* s) {
+  size_t done;
+  while ((done = take_record(&s->account, s->in, s->in_bytes)) > 0) {
+    s->in_bytes -= done;
+    memmove(s->in, s->in + done, s->in_bytes);
   }
-  const size_t covered = sizeof header + header.payload_bytes, whole = covered + 4;
-  if (s->in_bytes < whole) return false;
-  uint32_t crc;
-  memcpy(&crc, s->in + covered, sizeof crc);
-  if (crc != crc32_of(0, s->in, covered) || header.sequence != s->taken) ++s->faults;
-  s->taken_crc = crc32_of(s->taken_crc, s->in, whole);
-  s->taken = header.sequence + 1;
-  s->in_bytes -= whole;
-  memmove(s->in, s->in + whole, s->in_bytes);
-  return true;
 }
 
 static void broken(void* argument, err_t error) {
@@ -100,9 +75,7 @@ static err_t received(void* argument, struct tcp_pcb* connection, struct pbuf* d
     pbuf_copy_partial(data, s->in + s->in_bytes, now, done);
     s->in_bytes += now;
     done = (u16_t)(done + now);
-    if (s->greeted || greet(s))
-      while (take_record(s)) {
-      }
+    if (s->greeted || greet(s)) take_records(s);
   }
   tcp_recved(connection, data->tot_len);
   pbuf_free(data);

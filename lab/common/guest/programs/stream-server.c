@@ -15,15 +15,12 @@
 #include "common.h"
 #include "records.h"
 
-enum { IN_BYTES = RECORD_HEADER_BYTES + RECORD_PAYLOAD_MAX_BYTES + 4 };
-
 struct session {
   int fd;
-  uint64_t interval_us, boot_id, sent;
-  uint32_t payload_bytes, faults;
-  uint64_t taken;
-  uint32_t taken_crc;
-  unsigned char in[IN_BYTES], out[IN_BYTES];
+  uint64_t interval_us, boot_id;
+  uint32_t payload_bytes;
+  struct record_account account;
+  unsigned char in[RECORD_MAX_BYTES], out[RECORD_MAX_BYTES];
   size_t in_bytes, out_bytes, out_done;
 };
 
@@ -40,47 +37,18 @@ static uint64_t read_boot_id(void) {
 }
 
 static void compose(struct session* s) {
-  const uint64_t uptime_us = now_us();
-  const struct record_header header = {RECORD_MAGIC, s->payload_bytes, s->sent,      s->boot_id,
-                                       uptime_us,    s->taken,         s->taken_crc, s->faults};
-  memcpy(s->out, &header, sizeof header);
-  fill_payload(s->out + sizeof header, s->payload_bytes, s->sent);
-  const size_t covered = sizeof header + s->payload_bytes;
-  const uint32_t crc = crc32_of(0, s->out, covered);
-  memcpy(s->out + covered, &crc, sizeof crc);
-  s->out_bytes = covered + sizeof crc;
+  s->out_bytes = seal_record(s->out, &s->account, s->payload_bytes, s->boot_id, now_us());
   s->out_done = 0;
-  ++s->sent;
-}
-
-// Takes one whole record from the front of what came in; a fault is counted and told in every record sent
-// from then on.
-static int take_record(struct session* s) {
-  struct record_header header;
-  if (s->in_bytes < sizeof header) return 0;
-  memcpy(&header, s->in, sizeof header);
-  if (header.magic != RECORD_MAGIC || header.payload_bytes > RECORD_PAYLOAD_MAX_BYTES) {
-    ++s->faults;  // the framing is lost for good: nothing after this can be told apart
-    s->in_bytes = 0;
-    return 0;
-  }
-  const size_t covered = sizeof header + header.payload_bytes, whole = covered + 4;
-  if (s->in_bytes < whole) return 0;
-  uint32_t crc;
-  memcpy(&crc, s->in + covered, sizeof crc);
-  if (crc != crc32_of(0, s->in, covered) || header.sequence != s->taken) ++s->faults;
-  s->taken_crc = crc32_of(s->taken_crc, s->in, whole);
-  s->taken = header.sequence + 1;
-  memmove(s->in, s->in + whole, s->in_bytes - whole);
-  s->in_bytes -= whole;
-  return 1;
 }
 
 static void receive(struct session* s) {
   const ssize_t got = recv(s->fd, s->in + s->in_bytes, sizeof s->in - s->in_bytes, MSG_DONTWAIT);
   if (got == 0 || (got < 0 && errno != EAGAIN && errno != EINTR)) exit(0);
   if (got > 0) s->in_bytes += (size_t)got;
-  while (take_record(s)) {
+  size_t done;
+  while ((done = take_record(&s->account, s->in, s->in_bytes)) > 0) {
+    s->in_bytes -= done;
+    memmove(s->in, s->in + done, s->in_bytes);
   }
 }
 
