@@ -420,6 +420,7 @@ void Primary::change(PrimaryState to, std::string reason) {
   if (state_ == to) return;
   act(action::StateChanged{state_, to, std::move(reason)});
   state_ = to;
+  unanswered_ = false;
 }
 
 }  // namespace remus::engine

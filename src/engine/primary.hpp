@@ -94,6 +94,7 @@ struct End {
   Goodbye goodbye;
   std::string reason;
 };
+/// With `from` == `to`: the state is the same, why it is so or what stands in the way is new.
 struct StateChanged {
   PrimaryState from;
   PrimaryState to;
@@ -219,6 +220,7 @@ class Primary final {
   void commit(Time now, Epoch epoch);
   void release(Epoch upto);
   void claim(Time now, Generation generation);
+  void say_unanswered();
   void go_alone(Time now, Generation generation);
   void fence(Generation by, const std::string& reason);
   void end(Goodbye goodbye, const std::string& reason);
@@ -278,6 +280,7 @@ class Primary final {
   // arbitration
   std::optional<Generation> claiming_{};
   Time claim_retry_at_{};
+  bool unanswered_{};         ///< it was said that the arbiter cannot be asked
   Generation claim_floor_{};  ///< a peer remembers this generation: ours must be later
   bool split_{};
   bool alone_{};            ///< went alone; no session since has got as far as a commit

@@ -1,5 +1,6 @@
 // The primary: what it decides when the other side is silent, or speaks for the guest itself.
 #include <algorithm>
+#include <utility>
 
 #include "base/assert.hpp"
 #include "engine/mutation.hpp"
@@ -59,8 +60,12 @@ void Primary::verdict(Time now, Generation generation, Verdict verdict) {
   wake(now);
   claiming_.reset();
   const bool adopting = claim_floor_ >= generation_ && claim_floor_ != 0;
+  if (verdict != Verdict::unavailable) unanswered_ = false;
   switch (verdict) {
-    case Verdict::unavailable: claim_retry_at_ = now + config_.claim_retry; break;
+    case Verdict::unavailable:
+      claim_retry_at_ = now + config_.claim_retry;
+      say_unanswered();
+      break;
     case Verdict::denied:
       if (adopting) {
         end(Goodbye::unprotected, "another host holds a later generation of this guest");
@@ -75,6 +80,14 @@ void Primary::verdict(Time now, Generation generation, Verdict verdict) {
       break;
   }
   settle(now);
+}
+
+/// Asking goes on every claim_retry; it is said once, until the arbiter answers or the state is another one.
+void Primary::say_unanswered() {
+  if (std::exchange(unanswered_, true)) return;
+  std::string reason = "the arbiter cannot be asked now whether this host may go on alone; ";
+  reason += holding_ ? "the guest's output is held until it answers" : "it is asked again until it answers";
+  act(action::StateChanged{state_, state_, std::move(reason)});
 }
 
 void Primary::go_alone(Time now, Generation generation) {

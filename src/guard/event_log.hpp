@@ -34,9 +34,10 @@ class EventLog final {
                        .data = std::move(data)});
     if (events_.size() > kept_max) events_.pop_front();
   }
+  /// `from` may be `to`: then only the reason is new.
   void state(std::string_view from, std::string_view to, const std::string& reason) {
-    add("state", fmt::format("{} → {}: {}", from, to, reason),
-        {{"from", from}, {"to", to}, {"reason", reason}});
+    const auto change = from == to ? std::string{to} : fmt::format("{} → {}", from, to);
+    add("state", fmt::format("{}: {}", change, reason), {{"from", from}, {"to", to}, {"reason", reason}});
   }
   void error(const Error& error) { add("error", error.text(), to_json(error)); }
 

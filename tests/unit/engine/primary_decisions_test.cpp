@@ -1,4 +1,6 @@
 // The primary: going alone, being fenced, meeting its like, ending.
+#include <gmock/gmock.h>
+
 #include "primary_fixture.hpp"
 
 namespace remus::engine::test {
@@ -32,6 +34,27 @@ TEST_F(PrimaryDecisions, AsksAgainWhileTheArbiterIsUnavailable) {
   EXPECT_EQ(taken.count<ClaimAlone>(), 1U);
   EXPECT_FALSE(taken.has<GoAlone>());
   EXPECT_TRUE(primary_.holding());
+  const auto said = taken.first<StateChanged>();
+  ASSERT_TRUE(said) << "a guest whose output waits for the arbiter is not kept from its administrator";
+  EXPECT_EQ(said->from, PrimaryState::interrupted);
+  EXPECT_EQ(said->to, PrimaryState::interrupted);
+  EXPECT_THAT(said->reason, testing::HasSubstr("output is held until it answers"));
+  primary_.verdict(at_ms(3'701), 2, Verdict::unavailable);
+  const auto later = run(4'300);
+  EXPECT_EQ(later.count<ClaimAlone>(), 1U);
+  EXPECT_FALSE(later.has<StateChanged>()) << "it was said";
+}
+
+TEST_F(PrimaryDecisions, SaysAnewThatTheArbiterIsUnavailableAfterTheStateWasAnother) {
+  protect(0);
+  primary_.link_down(at_ms(1));
+  static_cast<void>(run(3'050));
+  primary_.verdict(at_ms(3'051), 2, Verdict::unavailable);
+  primary_.link_up(at_ms(3'060), hello(BackupState::stale, 0));
+  primary_.link_down(at_ms(3'070));
+  static_cast<void>(run(6'120));
+  primary_.verdict(at_ms(6'121), 2, Verdict::unavailable);
+  EXPECT_TRUE(take(primary_).has<StateChanged>());
 }
 
 TEST_F(PrimaryDecisions, DeniedMeansFenced) {
