@@ -53,15 +53,28 @@ def build(preset, targets=()):
     return run(command)[0] == 0
 
 
+def cases_in(results):
+    """The tests in GoogleTest's result files, each with the name of its program."""
+    for file in sorted(results.glob("*.xml")):
+        for case in xml.etree.ElementTree.parse(file).iter("testcase"):
+            yield file.stem, case
+
+
 def skipped_in(results):
     """Tests that skipped themselves, as GoogleTest's result files tell: how many, and each reason once."""
     counts = collections.Counter()
-    for file in sorted(results.glob("*.xml")):
-        for case in xml.etree.ElementTree.parse(file).iter("testcase"):
-            if (skip := case.find("skipped")) is not None:
-                reason = skip.get("message", "").partition("\n")[2] or "(no reason given)"
-                counts[f"{file.stem}: {reason}"] += 1
+    for program, case in cases_in(results):
+        if (skip := case.find("skipped")) is not None:
+            reason = skip.get("message", "").partition("\n")[2] or "(no reason given)"
+            counts[f"{program}: {reason}"] += 1
     return counts.total(), [f"SKIPPED [{count}] {reason}" for reason, count in sorted(counts.items())]
+
+
+def shortened_in(results):
+    """What tests say that they did not do in full in this build ('disk: 10 instead of 60 lives'), each once."""
+    said = {f"{program.removeprefix('test_')}: {word.get('value')}"
+            for program, case in cases_in(results) for word in case.iter("property") if word.get("name") == "shortened"}
+    return ", ".join(sorted(said))
 
 
 def ctest(preset, env=None):
@@ -75,7 +88,8 @@ def ctest(preset, env=None):
         return Outcome(failed=1, note="ctest ran nothing")
     failed, total = int(found[1]), int(found[2])
     skipped, reasons = skipped_in(results)
-    return Outcome(passed=total - failed, failed=failed or (1 if status else 0), skipped=skipped, reasons=reasons)
+    return Outcome(passed=total - failed, failed=failed or (1 if status else 0), skipped=skipped, reasons=reasons,
+                   note=shortened_in(results))
 
 
 def stage_style(_):
@@ -126,7 +140,8 @@ def stage_sanitizers(_):
         for report in sorted(reports.iterdir()):
             print(f"--- {report.relative_to(ROOT)}\n{report.read_text(errors='replace')}")
             total.failed += 1
-        total.note += f" {preset}: {part.passed} passed" if part.passed else f" {preset}: {part.note}"
+        total.note += f" {preset}: {part.passed} passed" if part.passed else f" {preset}:"
+        total.note += f" ({part.note})" if part.note else ""
     return total
 
 

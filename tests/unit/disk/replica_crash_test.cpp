@@ -39,11 +39,11 @@ class ReplicaCrash : public testing::Test {
 };
 
 TEST_F(ReplicaCrash, APowerCutAtAnyStepLeavesWholeEpochsAndAllThatWereSaidToSurvive) {
-  EXPECT_EQ(search(lives, false), "");
+  EXPECT_EQ(search(lives(), false), "");
 }
 
 TEST_F(ReplicaCrash, AnErrorAtAnyStepLosesNothing) {
-  EXPECT_EQ(search(lives, true), "");
+  EXPECT_EQ(search(lives(), true), "");
 }
 
 /// An error in the midst does not keep the run from its end: after one more attempt everything is there.

@@ -97,7 +97,7 @@ std::string search_map(std::uint64_t seeds) {
 }
 
 TEST(ResyncMapTest, APowerCutAtAnyStepForgetsNoWrite) {
-  EXPECT_EQ(search_map(lives), "");
+  EXPECT_EQ(search_map(lives()), "");
 }
 
 #ifdef REMUS_FAULTS

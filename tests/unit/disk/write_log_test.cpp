@@ -174,7 +174,8 @@ TEST_F(WriteLogTest, AChangeThatCannotBeNotedBreaksTheLog) {
 /// Random writes, zeros, trims, copies and marks: portions applied in order are the disk as it was at each mark.
 TEST_F(WriteLogTest, PortionsInOrderAreTheDiskAtEachMark) {
   constexpr std::uint64_t small_disk = 2 * chunk_bytes + 12345;
-  for (std::uint64_t seed = 0; seed < lives; ++seed) {
+  const std::uint64_t seeds = lives();
+  for (std::uint64_t seed = 0; seed < seeds; ++seed) {
     std::mt19937_64 random{seed};
     auto tight = small_pool(directory, 1 + random() % 3, 400);
     WriteLog tested{{small_disk, 1U << 20, std::chrono::milliseconds{1}}, tight};
