@@ -184,7 +184,9 @@ Status Connection::Impl::send(const Message& message) {
                 fmt::format("the send queue to {} is full ({} bytes)", remote_, stats_.queued_bulk_bytes));
   Outgoing out;
   if (const auto* ack = std::get_if<Ack>(&message)) {
-    out = encode(Ack{ack->session, ack->epoch, consumed_bytes_});
+    Ack told = *ack;
+    told.consumed_bytes = consumed_bytes_;
+    out = encode(told);
     announced_bytes_ = consumed_bytes_;
   } else {
     out = encode(message);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <utility>
 
 #include "base/assert.hpp"
@@ -92,6 +93,12 @@ Payload hashes(Reader& r, const Payload& whole, std::uint32_t page_count, checkp
   if (r.left() != std::size_t{page_count} * hash_bytes) r.reject("hashes");
   if (std::uint64_t{first} + page_count > (std::uint64_t{1} << 32)) r.reject("page range");
   return rest(r, whole, batch_bytes_max, "hashes");
+}
+
+std::uint16_t get_disk(Reader& r) {
+  const auto disk = r.get<std::uint16_t>("disk");
+  if (disk >= disks_max) r.reject("disk");
+  return disk;
 }
 
 }  // namespace
@@ -210,11 +217,13 @@ void put(Writer& w, const Ack& m) {
   w.put(m.session);
   w.put(m.epoch);
   w.put(m.consumed_bytes);
+  w.put(m.survives);
 }
 void get(Reader& r, const Payload&, Ack& m) {
   m.session = r.get<std::uint64_t>("session");
   m.epoch = r.get<std::uint64_t>("epoch");
   m.consumed_bytes = r.get<std::uint64_t>("consumed_bytes");
+  m.survives = r.get<std::uint64_t>("survives");
 }
 
 void put(Writer& w, const WindowUpdate& m) {
@@ -229,6 +238,7 @@ void put(Writer& w, const SessionBegin& m) {
   w.put(m.session);
   w.put(m.generation);
   w.put_bool(m.wants_hashes);
+  w.put(m.resync_base);
   w.put(static_cast<std::uint32_t>(m.layout.blocks.size()));
   for (const auto& block : m.layout.blocks) {
     put_name(w, block.name);
@@ -239,6 +249,7 @@ void get(Reader& r, const Payload&, SessionBegin& m) {
   m.session = r.get<std::uint64_t>("session");
   m.generation = r.get<std::uint64_t>("generation");
   m.wants_hashes = r.get_bool("wants_hashes");
+  m.resync_base = r.get<std::uint64_t>("resync_base");
   const auto count = r.get<std::uint32_t>("block count");
   if (count > layout_blocks_max) r.reject("block count");
   std::uint64_t pages = 0;
@@ -258,10 +269,12 @@ void get(Reader& r, const Payload&, SessionBegin& m) {
 void put(Writer& w, const SessionReady& m) {
   w.put(m.session);
   w.put_bool(m.hashes_follow);
+  w.put(m.disks_base);
 }
 void get(Reader& r, const Payload&, SessionReady& m) {
   m.session = r.get<std::uint64_t>("session");
   m.hashes_follow = r.get_bool("hashes_follow");
+  m.disks_base = r.get<std::uint64_t>("disks_base");
 }
 
 void put(Writer& w, const HashOffer& m) {
@@ -329,6 +342,8 @@ void put(Writer& w, const EpochEnd& m) {
   w.put(m.batch_bytes);
   w.put(m.device_bytes);
   w.put_bytes(m.image_hash);
+  w.put(m.disk_batches);
+  w.put(m.disk_bytes);
 }
 void get(Reader& r, const Payload&, EpochEnd& m) {
   m.session = r.get<std::uint64_t>("session");
@@ -338,17 +353,21 @@ void get(Reader& r, const Payload&, EpochEnd& m) {
   m.batch_bytes = r.get<std::uint64_t>("batch_bytes");
   m.device_bytes = r.get<std::uint64_t>("device_bytes");
   r.get_bytes(m.image_hash, "image_hash");
+  m.disk_batches = r.get<std::uint32_t>("disk_batches");
+  m.disk_bytes = r.get<std::uint64_t>("disk_bytes");
 }
 
 void put(Writer& w, const VerifyBegin& m) {
   w.put(m.id);
   w.put(m.session);
   w.put(m.epoch);
+  w.put_bool(m.disks);
 }
 void get(Reader& r, const Payload&, VerifyBegin& m) {
   m.id = r.get<std::uint64_t>("id");
   m.session = r.get<std::uint64_t>("session");
   m.epoch = r.get<std::uint64_t>("epoch");
+  m.disks = r.get_bool("disks");
 }
 
 void put(Writer& w, const VerifyHashes& m) {
@@ -367,6 +386,8 @@ void get(Reader& r, const Payload& whole, VerifyHashes& m) {
 
 void put(Writer& w, const VerifyResult& m) {
   REMUS_ASSERT("pre", m.differing.size() <= differing_pages_max, "the list of differing pages is bounded");
+  REMUS_ASSERT("pre", m.differing_disk_blocks.size() <= differing_disk_blocks_max,
+               "the list of differing blocks is bounded");
   w.put(m.id);
   w.put(m.epoch);
   w.put(m.compared_pages);
@@ -374,6 +395,13 @@ void put(Writer& w, const VerifyResult& m) {
   w.put(static_cast<std::uint32_t>(m.differing.size()));
   for (const checkpoint::PageIndex page : m.differing) w.put(page);
   put_text(w, m.failure);
+  w.put(m.compared_blocks);
+  w.put(m.differing_blocks);
+  w.put(static_cast<std::uint32_t>(m.differing_disk_blocks.size()));
+  for (const DiskBlock& block : m.differing_disk_blocks) {
+    w.put(block.disk);
+    w.put(block.offset);
+  }
 }
 void get(Reader& r, const Payload&, VerifyResult& m) {
   m.id = r.get<std::uint64_t>("id");
@@ -385,6 +413,63 @@ void get(Reader& r, const Payload&, VerifyResult& m) {
   for (std::uint32_t i = 0; i < count && r.failed() == nullptr; ++i)
     m.differing.push_back(r.get<std::uint32_t>("differing page"));
   m.failure = get_text(r, "failure");
+  m.compared_blocks = r.get<std::uint64_t>("compared_blocks");
+  m.differing_blocks = r.get<std::uint64_t>("differing_blocks");
+  const auto blocks = r.get<std::uint32_t>("differing blocks count");
+  if (blocks > differing_disk_blocks_max || blocks > m.differing_blocks) r.reject("differing blocks count");
+  for (std::uint32_t i = 0; i < blocks && r.failed() == nullptr; ++i) {
+    const std::uint16_t disk = get_disk(r);
+    m.differing_disk_blocks.push_back({disk, r.get<std::uint64_t>("differing block")});
+    if (m.differing_disk_blocks.back().offset >= disk_bytes_max) r.reject("differing block");
+  }
+}
+
+void put(Writer& w, const DiskSync& m) {
+  w.put(m.session);
+  w.put(m.batch);
+}
+void get(Reader& r, const Payload& whole, DiskSync& m) {
+  m.session = r.get<std::uint64_t>("session");
+  m.batch = r.get<std::uint32_t>("batch");
+  m.data = rest(r, whole, batch_bytes_max, "write batch");
+}
+
+void put(Writer& w, const DiskWrites& m) {
+  w.put(m.epoch);
+  w.put(m.batch);
+}
+void get(Reader& r, const Payload& whole, DiskWrites& m) {
+  m.epoch = r.get<std::uint64_t>("epoch");
+  m.batch = r.get<std::uint32_t>("batch");
+  m.data = rest(r, whole, batch_bytes_max, "write batch");
+}
+
+void put(Writer& w, const VerifyDiskHashes& m) {
+  w.put(m.id);
+  w.put(m.disk);
+  w.put(m.offset);
+  w.put(m.block_bytes);
+  w.put(m.blocks);
+  w.put_bool(m.last);
+}
+void get(Reader& r, const Payload& whole, VerifyDiskHashes& m) {
+  m.id = r.get<std::uint64_t>("id");
+  m.disk = get_disk(r);
+  m.offset = r.get<std::uint64_t>("offset");
+  m.block_bytes = r.get<std::uint32_t>("block_bytes");
+  m.blocks = r.get<std::uint32_t>("blocks");
+  m.last = r.get_bool("last");
+  if (m.block_bytes < disk_block_bytes_min || m.block_bytes > disk_block_bytes_max ||
+      !std::has_single_bit(m.block_bytes)) {
+    r.reject("block_bytes");
+    return;
+  }
+  if (m.offset % m.block_bytes != 0 || m.offset > disk_bytes_max) r.reject("offset");
+  if (r.left() != std::size_t{m.blocks} * hash_bytes) r.reject("hashes");
+  m.hashes = rest(r, whole, batch_bytes_max, "hashes");
+  // Blocks divide the largest disk: a last one that is shorter does not reach beyond it either.
+  if (r.failed() == nullptr && std::uint64_t{m.blocks} * m.block_bytes > disk_bytes_max - m.offset)
+    r.reject("block range");
 }
 
 }  // namespace remus::link::codec

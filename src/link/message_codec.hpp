@@ -27,6 +27,9 @@ void put(wire::Writer& w, const EpochEnd& m);
 void put(wire::Writer& w, const VerifyBegin& m);
 void put(wire::Writer& w, const VerifyHashes& m);
 void put(wire::Writer& w, const VerifyResult& m);
+void put(wire::Writer& w, const DiskSync& m);
+void put(wire::Writer& w, const DiskWrites& m);
+void put(wire::Writer& w, const VerifyDiskHashes& m);
 
 /// Reads the fields; the reader knows afterwards whether they fitted. Opaque data is what is left, taken from
 /// `whole`.
@@ -49,5 +52,8 @@ void get(wire::Reader& r, const Payload& whole, EpochEnd& m);
 void get(wire::Reader& r, const Payload& whole, VerifyBegin& m);
 void get(wire::Reader& r, const Payload& whole, VerifyHashes& m);
 void get(wire::Reader& r, const Payload& whole, VerifyResult& m);
+void get(wire::Reader& r, const Payload& whole, DiskSync& m);
+void get(wire::Reader& r, const Payload& whole, DiskWrites& m);
+void get(wire::Reader& r, const Payload& whole, VerifyDiskHashes& m);
 
 }  // namespace remus::link::codec

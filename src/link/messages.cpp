@@ -60,6 +60,12 @@ template <>
 struct Traits<VerifyHashes> : TraitsOf<MessageType::verify_hashes, Lane::bulk> {};
 template <>
 struct Traits<VerifyResult> : TraitsOf<MessageType::verify_result, Lane::bulk> {};
+template <>
+struct Traits<DiskSync> : TraitsOf<MessageType::disk_sync, Lane::bulk> {};
+template <>
+struct Traits<DiskWrites> : TraitsOf<MessageType::disk_writes, Lane::bulk> {};
+template <>
+struct Traits<VerifyDiskHashes> : TraitsOf<MessageType::verify_disk_hashes, Lane::bulk> {};
 
 Payload opaque_part(const HashOffer& m) {
   return m.hashes;
@@ -74,6 +80,15 @@ Payload opaque_part(const EpochDevice& m) {
   return m.data;
 }
 Payload opaque_part(const VerifyHashes& m) {
+  return m.hashes;
+}
+Payload opaque_part(const DiskSync& m) {
+  return m.data;
+}
+Payload opaque_part(const DiskWrites& m) {
+  return m.data;
+}
+Payload opaque_part(const VerifyDiskHashes& m) {
   return m.hashes;
 }
 template <typename M>
@@ -151,6 +166,9 @@ std::string_view to_string(MessageType type) noexcept {
     case MessageType::verify_begin: return "verify-begin";
     case MessageType::verify_hashes: return "verify-hashes";
     case MessageType::verify_result: return "verify-result";
+    case MessageType::disk_sync: return "disk-sync";
+    case MessageType::disk_writes: return "disk-writes";
+    case MessageType::verify_disk_hashes: return "verify-disk-hashes";
   }
   return "unknown";
 }

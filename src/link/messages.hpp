@@ -5,8 +5,8 @@
 //                                  ◀───────────  Welcome | Refuse
 //   SessionBegin                   ───────────▶
 //                                  ◀───────────  SessionReady, HashOffer*   (what its image holds already)
-//   SyncPages*                     ───────────▶
-//   EpochBegin EpochPages* EpochDevice* EpochEnd ▶                           epoch 0, 1, 2, ...
+//   SyncPages* DiskSync*           ───────────▶
+//   EpochBegin EpochPages* EpochDevice* DiskWrites* EpochEnd ▶               epoch 0, 1, 2, ...
 //                                  ◀───────────  Ack
 //   Heartbeat                      ◀──────────▶  Heartbeat
 //
@@ -40,10 +40,15 @@ inline constexpr std::size_t description_bytes_max = std::size_t{256} * 1024;  /
 inline constexpr std::size_t layout_blocks_max = checkpoint::layout_blocks_max;
 inline constexpr std::size_t batch_bytes_max = std::size_t{512} * 1024;  ///< opaque data of one frame
 inline constexpr std::size_t differing_pages_max = 4096;                 ///< listed in a VerifyResult
+inline constexpr std::size_t differing_disk_blocks_max = 4096;           ///< likewise
+inline constexpr std::size_t disks_max = 64;                             ///< of a guest
+inline constexpr std::uint64_t disk_bytes_max = std::uint64_t{1} << 56;  ///< of each
+inline constexpr std::uint32_t disk_block_bytes_min = 512;  ///< a hash of VerifyDiskHashes stands for
+inline constexpr std::uint32_t disk_block_bytes_max = 16U << 20;
 inline constexpr std::size_t receive_window_bytes_min = 2 * (frame_payload_bytes_max + frame_header_bytes);
 inline constexpr std::size_t receive_window_bytes_max = std::size_t{1} << 30;
 
-/// Numbers on the wire; never reused. 0x0100–0x01ff are kept for replicated disks, 0x0200–0x02ff for Xen,
+/// Numbers on the wire; never reused. 0x0100–0x01ff are replicated disks', 0x0200–0x02ff are kept for Xen,
 /// 0x7f00–0x7fff for experiments.
 enum class MessageType : std::uint16_t {
   hello = 1,
@@ -65,6 +70,9 @@ enum class MessageType : std::uint16_t {
   verify_begin = 64,
   verify_hashes = 65,
   verify_result = 66,
+  disk_sync = 0x0100,
+  disk_writes = 0x0101,
+  verify_disk_hashes = 0x0102,
 };
 [[nodiscard]] std::string_view to_string(MessageType type) noexcept;
 
@@ -141,6 +149,9 @@ struct Ack {
   engine::Session session{};
   engine::Epoch epoch{};
   std::uint64_t consumed_bytes{};  ///< as in WindowUpdate; Connection fills and applies it
+  /// Epochs before it survive the death of the backup's host on its disks; an acknowledgement alone promises less.
+  /// Not tied to `epoch`. 0: none, or a guest without replicated disks.
+  engine::Epoch survives{};
   bool operator==(const Ack&) const = default;
 };
 
@@ -157,6 +168,8 @@ struct SessionBegin {
   engine::Generation generation{};
   checkpoint::Layout layout{};
   bool wants_hashes{};  ///< offer the hashes of your image, if it has this layout
+  /// The session of the replicas against which the primary knows what it has written since; 0: it knows of none.
+  std::uint64_t resync_base{};
   bool operator==(const SessionBegin&) const = default;
 };
 
@@ -164,6 +177,9 @@ struct SessionBegin {
 struct SessionReady {
   engine::Session session{};
   bool hashes_follow{};  ///< HashOffer frames come next, up to one marked last
+  /// SessionBegin's resync_base: the replicas are of that session, what changed since is enough.
+  /// 0: they stand for nothing, the disks must be copied whole.
+  std::uint64_t disks_base{};
   bool operator==(const SessionReady&) const = default;
 };
 
@@ -183,6 +199,14 @@ struct SyncPages {
   std::uint32_t batch{};  ///< 0, 1, 2, ... within the synchronization
   Payload data{};
   bool operator==(const SyncPages&) const = default;
+};
+
+/// primary → backup: a write batch (docs/disk-batch-format.md) of the synchronization; applied as it comes.
+struct DiskSync {
+  engine::Session session{};
+  std::uint32_t batch{};  ///< 0, 1, 2, ... within the synchronization, apart from SyncPages
+  Payload data{};
+  bool operator==(const DiskSync&) const = default;
 };
 
 struct EpochBegin {
@@ -207,6 +231,14 @@ struct EpochDevice {
   bool operator==(const EpochDevice&) const = default;
 };
 
+/// A write batch (docs/disk-batch-format.md); held aside until the epoch is whole.
+struct DiskWrites {
+  engine::Epoch epoch{};
+  std::uint32_t batch{};  ///< 0, 1, 2, ... within the epoch, apart from EpochPages
+  Payload data{};
+  bool operator==(const DiskWrites&) const = default;
+};
+
 /// What the epoch must add up to; a backup that counts otherwise does not hold it and must say so.
 struct EpochEnd {
   engine::Session session{};
@@ -217,6 +249,8 @@ struct EpochEnd {
   std::uint64_t device_bytes{};  ///< sum of EpochDevice::data
   std::array<std::byte, 16>
       image_hash{};  ///< rolling hash of the primary's memory after this epoch; zero: not kept
+  std::uint32_t disk_batches{};
+  std::uint64_t disk_bytes{};  ///< sum of DiskWrites::data
   bool operator==(const EpochEnd&) const = default;
 };
 
@@ -225,6 +259,7 @@ struct VerifyBegin {
   std::uint64_t id{};
   engine::Session session{};
   engine::Epoch epoch{};
+  bool disks{};  ///< and your replicas: VerifyDiskHashes come too, after the VerifyHashes
   bool operator==(const VerifyBegin&) const = default;
 };
 
@@ -237,6 +272,25 @@ struct VerifyHashes {
   bool operator==(const VerifyHashes&) const = default;
 };
 
+/// primary → backup: hashes (as of pages, 16 bytes a block) of [offset, offset + blocks · block_bytes) of a disk.
+struct VerifyDiskHashes {
+  std::uint64_t id{};
+  std::uint16_t disk{};
+  std::uint64_t offset{};       ///< bytes; a multiple of block_bytes
+  std::uint32_t block_bytes{};  ///< a power of two; the disk's last block is what is left of it
+  std::uint32_t blocks{};
+  bool last{};  ///< of the verification, all disks
+  Payload hashes{};
+  bool operator==(const VerifyDiskHashes&) const = default;
+};
+
+/// Where a block of a disk begins.
+struct DiskBlock {
+  std::uint16_t disk{};
+  std::uint64_t offset{};  ///< bytes
+  bool operator==(const DiskBlock&) const = default;
+};
+
 struct VerifyResult {
   std::uint64_t id{};
   engine::Epoch epoch{};
@@ -244,12 +298,16 @@ struct VerifyResult {
   std::uint64_t differing_pages{};                 ///< all of them
   std::vector<checkpoint::PageIndex> differing{};  ///< the first differing_pages_max of them, ascending
   std::string failure{};                           ///< why it couldn't be done; empty when it was
+  std::uint64_t compared_blocks{};
+  std::uint64_t differing_blocks{};                ///< all of them
+  std::vector<DiskBlock> differing_disk_blocks{};  ///< the first differing_disk_blocks_max of them
   bool operator==(const VerifyResult&) const = default;
 };
 
-using Message = std::variant<Hello, Welcome, Refuse, Goodbye, Active, HeartbeatMsg, Ack, WindowUpdate,
-                             SessionBegin, SessionReady, HashOffer, SyncPages, EpochBegin, EpochPages,
-                             EpochDevice, EpochEnd, VerifyBegin, VerifyHashes, VerifyResult>;
+using Message =
+    std::variant<Hello, Welcome, Refuse, Goodbye, Active, HeartbeatMsg, Ack, WindowUpdate, SessionBegin,
+                 SessionReady, HashOffer, SyncPages, EpochBegin, EpochPages, EpochDevice, EpochEnd,
+                 VerifyBegin, VerifyHashes, VerifyResult, DiskSync, DiskWrites, VerifyDiskHashes>;
 
 /// Which queue a message waits in. Within a lane order is kept; control overtakes bulk between frames.
 enum class Lane : std::uint8_t {

@@ -31,6 +31,8 @@ std::vector<Message> samples() {
                               engine::Time{engine::Duration{1LL << 60}}};
   EpochEnd end{1, 2, 3, 4, 5, 6, {}};
   end.image_hash.fill(std::byte{0x77});
+  end.disk_batches = 7;
+  end.disk_bytes = 8;
   return {Hello{1, 3, "0.1.0", "host-a", "web1", 4, 5, 8U << 20, R"({"hypervisor":"qemu"})"},
           Welcome{1, "0.1.0", "host-b", "7.2.22", {4, engine::BackupState::stale, 9, 77}, 64U << 20, true},
           Refuse{Errc::exhausted, "no memory", "add some"},
@@ -38,19 +40,22 @@ std::vector<Message> samples() {
           Goodbye{GoodbyeReason::shutting_down, 1, 2, 3, ""},
           Active{1, 2, 3},
           HeartbeatMsg{heartbeat},
-          Ack{1, 2, 3},
+          Ack{1, 2, 3, 1},
           WindowUpdate{1ULL << 40},
-          SessionBegin{1, 2, layout, true},
-          SessionReady{1, true},
+          SessionBegin{1, 2, layout, true, 9},
+          SessionReady{1, true, 9},
           HashOffer{1, 100, 64, true, filled(64 * 16)},
           SyncPages{1, 2, filled(batch_bytes_max)},
           EpochBegin{1, 2, 3, 4},
           EpochPages{2, 3, filled(1000)},
           EpochDevice{2, 65536, filled(777)},
           end,
-          VerifyBegin{1, 2, 3},
+          VerifyBegin{1, 2, 3, true},
           VerifyHashes{1, 0, 2, false, filled(32)},
-          VerifyResult{1, 2, 3, 9, {1, 5, 9}, "half of it"}};
+          VerifyResult{1, 2, 3, 9, {1, 5, 9}, "half of it", 8, 4, {{0, 512}, {63, disk_bytes_max - 512}}},
+          DiskSync{1, 2, filled(batch_bytes_max)},
+          DiskWrites{2, 3, filled(1000)},
+          VerifyDiskHashes{1, 63, 1ULL << 20, 65536, 3, true, filled(48)}};
 }
 
 TEST(Messages, EveryTypeComesBackAsItWasSent) {
@@ -86,8 +91,9 @@ TEST(Messages, EveryTruncationIsRefused) {
 TEST(Messages, TrailingBytesAreRefusedButWhereALaterVersionMayAdd) {
   for (const Message& message : samples()) {
     Outgoing out = encode(message);
-    const bool opaque_to_the_end =
-        std::holds_alternative<EpochPages>(message) || std::holds_alternative<EpochDevice>(message);
+    const bool opaque_to_the_end = std::holds_alternative<EpochPages>(message) ||
+                                   std::holds_alternative<EpochDevice>(message) ||
+                                   std::holds_alternative<DiskWrites>(message);
     if (opaque_to_the_end) continue;
     std::vector<std::byte> longer{out.tail.bytes().begin(), out.tail.bytes().end()};
     longer.push_back(std::byte{0});
@@ -138,12 +144,54 @@ TEST(Messages, HashesMustMatchTheirPageCount) {
   EXPECT_FALSE(decode(to_frame(encode(HashOffer{1, 0xffffffff, 2, true, filled(32)}))).has_value());
 }
 
+TEST(Messages, HashesOfADiskAreOfWholeBlocksWithinIt) {
+  const auto taken = [](const VerifyDiskHashes& message) {
+    return decode(to_frame(encode(message))).has_value();
+  };
+  EXPECT_TRUE(taken({1, 0, 0, 512, 2, true, filled(32)}));
+  EXPECT_TRUE(taken({1, 0, 0, 65536, 0, true, {}})) << "a guest whose disks are empty";
+  EXPECT_TRUE(taken({1, 0, disk_bytes_max - 65536, 65536, 1, true, filled(16)}));
+  EXPECT_FALSE(taken({1, 0, disk_bytes_max - 65536, 65536, 2, true, filled(32)}))
+      << "beyond the largest disk";
+  EXPECT_FALSE(taken({1, 0, 0ULL - 65536, 65536, 2, true, filled(32)})) << "around the end of the numbers";
+  EXPECT_FALSE(taken({1, disks_max, 0, 65536, 2, true, filled(32)}));
+  EXPECT_FALSE(taken({1, 0, 512, 1024, 2, true, filled(32)}));
+  EXPECT_FALSE(taken({1, 0, 0, 0, 2, true, filled(32)}));
+  EXPECT_FALSE(taken({1, 0, 0, 256, 2, true, filled(32)}));
+  EXPECT_FALSE(taken({1, 0, 0, 1536, 2, true, filled(32)}));
+  EXPECT_FALSE(taken({1, 0, 0, 2 * disk_block_bytes_max, 2, true, filled(32)}));
+  EXPECT_FALSE(taken({1, 0, 0, 65536, 3, true, filled(32)}));
+}
+
+TEST(Messages, DifferingBlocksAreBoundedAndOfADiskThatCanBe) {
+  VerifyResult result{.id = 1, .differing_blocks = differing_disk_blocks_max};
+  result.differing_disk_blocks.resize(differing_disk_blocks_max);
+  const Outgoing longest = encode(result);
+  EXPECT_TRUE(decode(to_frame(longest)).has_value());
+
+  // The count is the last field before the blocks.
+  Outgoing longer = longest;
+  const std::size_t count_at = longer.head.size() - differing_disk_blocks_max * 10 - 4;
+  wire::store(longer.head.data() + count_at, static_cast<std::uint32_t>(differing_disk_blocks_max + 1));
+  wire::store(longer.head.data() + count_at - 8, std::uint64_t{differing_disk_blocks_max + 1});
+  longer.head.resize(longer.head.size() + 10);
+  EXPECT_FALSE(decode(to_frame(longer)).has_value());
+
+  result.differing_blocks = differing_disk_blocks_max - 1;
+  EXPECT_FALSE(decode(to_frame(encode(result))).has_value()) << "lists more than there are";
+  result = {.differing_blocks = 1, .differing_disk_blocks = {{disks_max, 0}}};
+  EXPECT_FALSE(decode(to_frame(encode(result))).has_value());
+  result = {.differing_blocks = 1, .differing_disk_blocks = {{0, disk_bytes_max}}};
+  EXPECT_FALSE(decode(to_frame(encode(result))).has_value());
+}
+
 TEST(Messages, ALayoutMustBeWholePagesAndNumberable) {
   const auto encode_blocks = [](std::initializer_list<std::uint64_t> sizes) {
     wire::Writer w;
     w.put(std::uint64_t{1});
     w.put(std::uint64_t{2});
     w.put_bool(false);
+    w.put(std::uint64_t{0});
     w.put(static_cast<std::uint32_t>(sizes.size()));
     for (const auto size : sizes) {
       w.put_string("ram");
