@@ -25,21 +25,66 @@ Result<json> job_entry(Qmp& qmp, const std::string& id) {
   return json{};
 }
 
-}  // namespace
+/// Whether every write since the job began is in its target. ("paused" does not tell: QEMU pauses jobs itself, to drain disks.)
+bool is_whole(const json& entry) {
+  return entry.value("io-status", "ok") == "ok";
+}
 
-Status end_job(Qmp& qmp, const std::string& id, std::chrono::milliseconds timeout) {
-  auto cancelled = qmp.execute("block-job-cancel", {{"device", id}, {"force", true}}, timeout);
+Status not_ended(const std::string& id, std::chrono::milliseconds timeout) {
+  return fail(Errc::timeout,
+              fmt::format("QEMU has not ended block job '{}' within {} ms", id, timeout.count()));
+}
+
+/// Waits until the job is gone (true) or, if `whole_only`, until it has broken (false).
+Result<bool> await_end(Qmp& qmp, const std::string& id, bool whole_only, std::chrono::milliseconds timeout) {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   for (;;) {
     auto entry = job_entry(qmp, id);
     if (!entry) return std::unexpected(entry.error());
-    if (entry->is_null()) return {};  // also if it had ended by itself, and QEMU knew of none to cancel
-    if (!cancelled) return std::unexpected(cancelled.error());
-    if (std::chrono::steady_clock::now() > deadline)
-      return fail(Errc::timeout,
-                  fmt::format("QEMU has not ended block job '{}' within {} ms", id, timeout.count()));
+    if (entry->is_null()) return true;
+    if (whole_only && !is_whole(*entry)) return false;
+    if (std::chrono::steady_clock::now() > deadline) return std::unexpected(not_ended(id, timeout).error());
     std::this_thread::sleep_for(std::chrono::milliseconds{1});
   }
+}
+
+/// Ends a job that has broken, in a moment in which the guest writes nothing: QEMU (7.2 at least) frees what it keeps of writes
+/// to the target when such a job ends, without waiting for those under way, and then writes to it.
+Status end_broken_job(Qmp& qmp, const std::string& id, std::chrono::milliseconds timeout) {
+  auto state = qmp.execute("query-status");
+  if (!state) return std::unexpected(state.error());
+  const bool runs = state->value("running", false);
+  Status ended{};
+  if (runs)
+    if (auto stopped = qmp.execute("stop", json::object(), timeout); !stopped)
+      ended = std::unexpected(stopped.error());
+  if (ended) {
+    auto cancelled = qmp.execute("block-job-cancel", {{"device", id}, {"force", true}}, timeout);
+    // It may have been gone, and QEMU knew of none to cancel.
+    if (auto gone = await_end(qmp, id, false, cancelled ? timeout : std::chrono::milliseconds{0}); !gone)
+      ended = std::unexpected(cancelled ? gone.error() : cancelled.error());
+  }
+  // Also when the stop was answered late: it is carried out all the same.
+  if (runs)
+    if (auto resumed = qmp.execute("cont", json::object(), timeout); !resumed && ended)
+      ended = std::unexpected(resumed.error().in("resuming the guest"));
+  return ended;
+}
+
+}  // namespace
+
+Status end_job(Qmp& qmp, const std::string& id, std::chrono::milliseconds timeout) {
+  auto entry = job_entry(qmp, id);
+  if (!entry) return std::unexpected(entry.error());
+  if (entry->is_null()) return {};
+  if (entry->value("ready", false) && is_whole(*entry)) {
+    // Not by force: a job that is ready then ends as one that has done its work does, after all writes under way.
+    static_cast<void>(qmp.execute("block-job-cancel", {{"device", id}}, timeout));
+    auto ended = await_end(qmp, id, true, timeout);
+    if (!ended) return std::unexpected(ended.error());
+    if (*ended) return {};
+  }
+  return end_broken_job(qmp, id, timeout);
 }
 
 DiskTap::DiskTap(std::shared_ptr<Qmp> qmp, Disk disk, unsigned number)
@@ -55,23 +100,45 @@ DiskTap::~DiskTap() {
 
 Status DiskTap::insert(const std::function<Status(Fd)>& serve) {
   if (Status added = add_target(serve); !added) return added;
-  auto started = qmp_->execute("blockdev-mirror",
-                               {{"job-id", job_},
-                                {"device", disk_.node},
-                                {"target", target_},
-                                {"sync", "none"},
-                                {"copy-mode", "write-blocking"},
-                                // Ours failing is no failure of the guest's: the job ends, the guest goes on.
-                                {"on-target-error", "report"},
-                                {"filter-node-name", filter_}},
-                               job_timeout);
+  auto started =
+      qmp_->execute("blockdev-mirror",
+                    {{"job-id", job_},
+                     {"device", disk_.node},
+                     {"target", target_},
+                     {"sync", "none"},
+                     {"copy-mode", "write-blocking"},
+                     // Ours failing is no failure of the guest's. Nor does it end the job (end_broken_job()):
+                     // that stands still, the guest goes on.
+                     {"on-target-error", "stop"},
+                     {"filter-node-name", filter_}},
+                    job_timeout);
   if (!started) {
     static_cast<void>(remove());
     return std::unexpected(
         started.error().in(fmt::format("following the writes to disk '{}'", disk_.device)));
   }
   has_job_ = true;
+  if (Status ready = await_ready(); !ready) {
+    static_cast<void>(remove());
+    return ready;
+  }
   return {};
+}
+
+/// Before it is ready a job can only be ended as if it had broken.
+Status DiskTap::await_ready() {
+  const auto deadline = std::chrono::steady_clock::now() + job_timeout;
+  for (;;) {
+    auto entry = job_entry(*qmp_, job_);
+    if (!entry) return std::unexpected(entry.error());
+    if (entry->is_null() || !is_whole(*entry)) return broken();
+    if (entry->value("ready", false)) return {};
+    if (std::chrono::steady_clock::now() > deadline)
+      return fail(Errc::timeout,
+                  fmt::format("QEMU does not begin to mirror the writes to disk '{}' within {} ms",
+                              disk_.device, job_timeout.count()));
+    std::this_thread::sleep_for(std::chrono::milliseconds{1});
+  }
 }
 
 Status DiskTap::add_target(const std::function<Status(Fd)>& serve) {
@@ -120,7 +187,11 @@ Status DiskTap::intact() {
     return fail(Errc::closed, fmt::format("the writes to disk '{}' are not followed", disk_.device));
   auto entry = job_entry(*qmp_, job_);
   if (!entry) return std::unexpected(entry.error());
-  if (!entry->is_null()) return {};
+  if (!entry->is_null() && is_whole(*entry)) return {};
+  return broken();
+}
+
+Status DiskTap::broken() const {
   return fail(Errc::io, fmt::format("QEMU has stopped mirroring the writes to disk '{}'", disk_.device),
               "the replica is to be synchronized anew");
 }

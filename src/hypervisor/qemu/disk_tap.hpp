@@ -7,7 +7,7 @@
 // of the guest before the target has it. Overlapping writes reach both in one order. The target is an NBD server at our
 // end of a socket pair that QEMU gets by `getfd`: no path, and nobody else can connect.
 //
-// If our end closes, the job ends with an error and the guest goes on by itself: a dead guard costs nothing. If our end
+// If our end closes, the job stands still and the guest goes on by itself: a dead guard costs nothing. If our end
 // is alive and silent the guest's writes wait, and so does QEMU as a whole when it stops or drains the guest; so
 // the owner either answers or closes. See docs/disks.md.
 #pragma once
@@ -37,10 +37,11 @@ class DiskTap final {
   /// returns reaches it. Takes back what it added on failure. Errors: those of `serve` and Qmp.
   Status insert(const std::function<Status(Fd)>& serve);
 
-  /// Takes us out; writes under way end first, so our end must answer or be closed. Idempotent.
+  /// Takes us out; writes under way end first, so our end must answer or be closed. Once a write has not reached us the guest
+  /// is stopped for this, for the time of a flush. Idempotent.
   Status remove();
 
-  /// An error once QEMU has ended the mirroring: from then on writes are missing.
+  /// An error once a write has not reached us: from then on writes are missing.
   [[nodiscard]] Status intact();
 
   /// The user's node, beneath the tap: what DiskExport serves.
@@ -48,6 +49,8 @@ class DiskTap final {
 
  private:
   Status add_target(const std::function<Status(Fd)>& serve);
+  Status await_ready();
+  [[nodiscard]] Status broken() const;
 
   std::shared_ptr<Qmp> qmp_;
   Disk disk_;
@@ -58,7 +61,8 @@ class DiskTap final {
   bool has_job_{};
 };
 
-/// Cancels a job of ours and waits for its end; one that has ended already is fine. Errors: timeout, and those of Qmp.
+/// Ends a mirror job of ours, and waits for that: as DiskTap::remove(). One that has ended already is fine. Errors: timeout, and
+/// those of Qmp.
 Status end_job(Qmp& qmp, const std::string& id, std::chrono::milliseconds timeout = DiskTap::job_timeout);
 
 }  // namespace remus::hypervisor::qemu
