@@ -63,12 +63,11 @@ TEST_F(Asynchronous, ATimeoutConcernsOneRequestAndTheNextGoesOn) {
 TEST_F(Asynchronous, ARequestMayTimeOutWhileWaitingInTheQueue) {
   serve();
   begin();
-  ask("/never", 400ms);
+  ask("/never");
   ask("/echo", 50ms, "POST", "impatient");
   ASSERT_TRUE(run_until_answers(1));
+  EXPECT_EQ(answers[0].error().kind, Errc::timeout);
   EXPECT_THAT(answers[0].error().what, HasSubstr("/echo"));
-  ASSERT_TRUE(run_until_answers(2));
-  EXPECT_THAT(answers[1].error().what, HasSubstr("/never"));
 }
 
 TEST_F(Asynchronous, TheQueueIsBounded) {
@@ -82,13 +81,16 @@ TEST_F(Asynchronous, TheQueueIsBounded) {
 }
 
 TEST_F(Asynchronous, AKeptConnectionTheServerClosedIsReplaced) {
-  ServerOptions options;
-  options.idle_timeout = 50ms;
-  serve(options);
+  serve();
   begin();
   ask("/who");
   ASSERT_TRUE(run_until_answers(1));
-  ASSERT_TRUE(wait_for([this] { return stats().connections == 0; }));
+  ASSERT_TRUE(answers[0].has_value()) << answers[0].error().text();
+  on_server([this] {
+    server.reset();
+    make({});
+    EXPECT_TRUE(server->listen_unix(path, 0660));
+  });
   ask("/who");
   ASSERT_TRUE(run_until_answers(2));
   EXPECT_TRUE(answers[1].has_value()) << answers[1].error().text();
@@ -124,9 +126,10 @@ TEST_F(Asynchronous, NoCallbackAfterTheClientIsGone) {
   ask("/who");
   loop.run_one_for(20ms);
   async.reset();
+  const auto called_before = answers.size();  // where the machine was busy elsewhere for longer than that
   loop.restart();
   loop.run_for(200ms);
-  EXPECT_TRUE(answers.empty());
+  EXPECT_EQ(answers.size(), called_before);
 }
 
 TEST_F(Asynchronous, ACallbackMayDestroyTheClient) {

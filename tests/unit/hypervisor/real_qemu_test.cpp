@@ -246,7 +246,7 @@ TEST_F(RealQemu, RescueLeavesAPausedGuestPaused) {
 TEST_F(RealQemu, AGuestInMigrationIsRefusedUntouched) {
   start();
   ASSERT_TRUE(qmp_->execute("migrate-set-parameters", {{"max-bandwidth", 1000}}));
-  ASSERT_TRUE(qmp_->execute("migrate", {{"uri", "exec:sleep 100"}}));
+  ASSERT_TRUE(qmp_->execute("migrate", {{"uri", "exec:cat > /dev/null"}}));
   const auto refused = attach_qemu(qmp_, {});
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().kind, Errc::refused);

@@ -123,7 +123,7 @@ TEST_F(HostTest, TapNamesAreShortStableAndDistinct) {
 }
 
 TEST_F(HostTest, AProcessIsNamedByPidAndStartTime) {
-  auto child = ChildProcess::spawn({script("sleep 100"), {}, {}, "/", directory_ / "log"});
+  auto child = ChildProcess::spawn({script("exec sleep 100"), {}, {}, "/", directory_ / "log"});
   ASSERT_TRUE(child) << child.error().text();
   EXPECT_TRUE(child->running());
   EXPECT_NE(::getsid(child->pid()), ::getsid(0)) << "in a session of its own";
@@ -165,7 +165,7 @@ TEST_F(HostTest, AnActivatedStandbyIsNeverDiscarded) {
   options.image_root = directory_ / "image";
   const StandbyPlaces places = places_of(options);
   ASSERT_TRUE(make_private_directory(places.runtime));
-  auto guest = ChildProcess::spawn({script("sleep 100"), {}, {}, "/", directory_ / "log"});
+  auto guest = ChildProcess::spawn({script("exec sleep 100"), {}, {}, "/", directory_ / "log"});
   ASSERT_TRUE(guest);
   ASSERT_TRUE(
       save_record(places.record, {guest->pid(), guest->start_time(), true, places.qmp, places.image, {}}));
