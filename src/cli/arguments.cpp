@@ -82,10 +82,20 @@ void add_guest_options(CLI::App& command, nlohmann::json& options) {
           "--max-overhead", [&options](double value) { options["max_overhead"] = value; },
           "the guest is paused at most this share of time, e.g. 0.3")
       ->check(CLI::Range(0.01, 1.0));
-  command.add_option_function<std::vector<std::string>>(
-      "--vouched-disk",
-      [&options](const std::vector<std::string>& disks) { options["vouched_disks"] = disks; },
-      "a writable disk of a Xen guest that needs no copy, e.g. hda; may be given several times");
+  command
+      .add_option_function<std::vector<std::string>>(
+          "--disk",
+          [&options](const std::vector<std::string>& disks) {
+            std::vector<guard::DiskOption> read;
+            for (const auto& disk : disks)
+              if (auto option = guard::parse_disk_option(disk)) read.push_back(std::move(*option));
+            options["disks"] = guard::to_json(read);
+          },
+          "what to do with a disk the guest can write: replicate (default), shared, external or scratch; "
+          "may be given several times, e.g. vda, vda=shared, vda=replicate,target=/srv/vm/vda.raw,overwrite")
+      ->allow_extra_args(false)
+      ->check(check([](const std::string& disk) { return guard::parse_disk_option(disk); },
+                    "NAME[=MODE][,target=PATH][,overwrite]"));
   command
       .add_option_function<std::vector<std::string>>(
           "--bridge",
@@ -215,7 +225,7 @@ struct Parser {
     x->add_flag("-F", xl_remus.unsafe, "allow -b, -n, -d, which are refused all the same");
     x->add_flag("-b", xl_remus.blackhole, "refused: protects nothing");
     x->add_flag("-n", xl_remus.no_network_buffer, "refused: output is always held");
-    x->add_flag("-d", xl_remus.no_disk, "refused: name disks by remus protect --vouched-disk");
+    x->add_flag("-d", xl_remus.no_disk, "refused: name disks by remus protect --disk");
     x->add_flag("-c", xl_remus.colo, "refused: COLO");
     x->add_flag("-p", xl_remus.colo_proxy, "refused: COLO");
     x->add_option("-s", xl_remus.ssh, "refused: hosts speak by TLS");
@@ -232,7 +242,7 @@ struct Parser {
                       "  remus set web1 --interval 20ms --max-latency 5ms\n"
                       "  remus set web1 --bandwidth unlimited\n"
                       "Fixed while a guest is protected: compression, delta cache, output buffer, arbiter, "
-                      "bridges, vouched disks.",
+                      "bridges, disks.",
                       set);
     s->add_option("GUEST", set.guest, "the guest")->required();
     add_guest_options(*s, set.options);

@@ -18,7 +18,7 @@ Result<Protect> protect_of(const XlRemus& words) {
                 "leave it out; Remus holds output by itself and needs no script");
   if (words.no_disk)
     return fail(Errc::refused, "-d would leave every writable disk behind unseen",
-                "name those that need no copy: remus protect DOMAIN --to HOST --vouched-disk hda");
+                "name those that need no copy: remus protect DOMAIN --to HOST --disk hda=scratch");
   if (words.netbuf_script)
     return fail(
         Errc::refused,

@@ -9,6 +9,7 @@
 #include "base/files.hpp"
 #include "base/json.hpp"
 #include "daemon/json_fields.hpp"
+#include "guard/options.hpp"
 #include "guard/spec.hpp"
 
 namespace remus::daemon {
@@ -59,6 +60,7 @@ json value_of(std::string_view key, std::string_view value) {
 
 Result<AutoProtect> parse_auto_protect(std::string_view words) {
   AutoProtect out{.to = {}, .options = json::object()};
+  std::vector<guard::DiskOption> disks;
   unsigned number = 1;
   for (const auto word : split(words)) {
     // No option has other characters, and what is said of a word must be text.
@@ -79,8 +81,10 @@ Result<AutoProtect> parse_auto_protect(std::string_view words) {
         return fail(Errc::invalid, "'to' is given twice", "a guest is protected to one host");
       if (auto good = guard::validate_host_name(value); !good) return std::unexpected(good.error());
       out.to = value;
-    } else if (key == "vouched_disk") {
-      out.options["vouched_disks"].push_back(value);
+    } else if (key == "disk") {
+      auto disk = guard::parse_disk_option(value);
+      if (!disk) return std::unexpected(disk.error());
+      disks.push_back(std::move(*disk));
     } else if (key == "bridge") {
       const auto middle = value.find('=');
       if (middle == std::string_view::npos || middle == 0 || middle + 1 == value.size())
@@ -92,6 +96,7 @@ Result<AutoProtect> parse_auto_protect(std::string_view words) {
       out.options[key] = value_of(key, value);
     }
   }
+  if (!disks.empty()) out.options["disks"] = guard::to_json(disks);
   if (out.to.empty()) return fail(Errc::invalid, "it is not said to which host", "add to=HOST");
   if (auto options = guard::options_from_json(out.options); !options) return std::unexpected(options.error());
   return out;

@@ -25,7 +25,7 @@ struct AutoProtect {
 };
 
 /// "to=hostB,max-latency=25ms", separated by commas or line ends, # to the end of a line is a comment. The
-/// keys are the options of `remus protect` without dashes; `vouched-disk` and `bridge` may come several
+/// keys are the options of `remus protect` without dashes; `disk` (without target) and `bridge` may come several
 /// times. Errors: invalid, with the word.
 [[nodiscard]] Result<AutoProtect> parse_auto_protect(std::string_view words);
 

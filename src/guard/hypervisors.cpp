@@ -111,10 +111,27 @@ class DomainFate final {
   std::atomic<bool> shut_down_{false};
 };
 
+Result<std::unique_ptr<xen::XenDomain>> attach_xen_with_disks(const GuardSpec& spec) {
+  std::vector<std::string> vouched;
+  for (const auto& disk : spec.options.disks) {
+    if (disk.mode == DiskMode::replicate)
+      return fail(
+          Errc::unsupported,
+          fmt::format("disk '{}' of Xen guest '{}' cannot be replicated yet: replicated disks of Xen guests "
+                      "come later",
+                      disk.name, spec.guest),
+          fmt::format("--disk {0}=scratch if it needs no copy on the other host; --disk {0}=shared or "
+                      "{0}=external if the other host has it all the same",
+                      disk.name));
+    vouched.push_back(disk.name);
+  }
+  return xen::attach_xen(spec.guest, {.vouched_disks = std::move(vouched)});
+}
+
 Result<ProtectedGuest> attach_xen_guest(const GuardSpec& spec) {
   ProtectedGuest guest;
   guest.terminate = [name = spec.guest] { return xen::terminate_xen(name); };
-  auto attached = xen::attach_xen(spec.guest, {.vouched_disks = spec.options.vouched_disks});
+  auto attached = attach_xen_with_disks(spec);
   if (!attached && spec.superseded_by == 0) return std::unexpected(attached.error());
   if (!attached) {
     // It is to be destroyed, whatever keeps it from being protected. The fence counts as done once it is.

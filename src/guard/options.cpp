@@ -47,6 +47,19 @@ Status in_range(const Where& where, std::string_view key, T value, T low, T high
                             fmt::format("allowed: {} to {}", format(low), format(high)));
 }
 
+Status validate_disks_of(const GuestOptions& o, const Where& where) {
+  if (auto status = validate_disks(o.disks, where); !status) return status;
+  if (excludes_two_copies(o.arbiter)) return {};
+  for (const auto& disk : o.disks)
+    if (needs_one_writer(disk.mode))
+      return where.fail(
+          fmt::format("disk '{}' is {}: with arbiter {} both hosts may run the guest if every path between "
+                      "them is cut, and two copies that write to it at once destroy it",
+                      disk.name, to_string(disk.mode), to_string(o.arbiter)),
+          "use --arbiter manual, or replicate the disk");
+  return {};
+}
+
 }  // namespace
 
 std::string_view to_string(ArbiterKind kind) noexcept {
@@ -67,6 +80,10 @@ std::string_view warning_of(ArbiterKind kind) noexcept {
   return "";
 }
 
+bool excludes_two_copies(ArbiterKind kind) noexcept {
+  return kind == ArbiterKind::manual;
+}
+
 nlohmann::json to_json(const GuestOptions& o) {
   const auto& e = o.engine;
   return {{"interval", format_duration(e.interval)},
@@ -85,7 +102,7 @@ nlohmann::json to_json(const GuestOptions& o) {
           {"output_buffer", format_size(o.output_buffer_bytes)},
           {"arbiter", to_string(o.arbiter)},
           {"bridges", o.bridges},
-          {"vouched_disks", o.vouched_disks}};
+          {"disks", to_json(o.disks)}};
 }
 
 Result<GuestOptions> options_from_json(const nlohmann::json& value, const GuestOptions& defaults,
@@ -108,7 +125,9 @@ Result<GuestOptions> options_from_json(const nlohmann::json& value, const GuestO
       .read_size("output_buffer", o.output_buffer_bytes)
       .read_with("arbiter", named(arbiter_names, o.arbiter))
       .read("bridges", o.bridges)
-      .read("vouched_disks", o.vouched_disks);
+      .read_with("disks", [&](const nlohmann::json& disks, const Where& at) {
+        return read_disks(disks, at, o.disks);
+      });
   if (auto status = object.finish(); !status) return std::unexpected(status.error());
   if (auto status = validate(o, where); !status) return std::unexpected(status.error());
   return o;
@@ -161,7 +180,7 @@ Status validate(const GuestOptions& o, const Where& where) {
   for (const auto& [from, to] : o.bridges)
     if (from.empty() || to.empty() || from.size() > 15 || to.size() > 15)
       return where.at("bridges").fail(fmt::format("'{}' = '{}' is not a pair of interface names", from, to));
-  return {};
+  return validate_disks_of(o, where.at("disks"));
 }
 
 Status changeable(const GuestOptions& from, const GuestOptions& to) {
@@ -174,7 +193,7 @@ Status changeable(const GuestOptions& from, const GuestOptions& to) {
   if (from.output_buffer_bytes != to.output_buffer_bytes) return fixed("output_buffer");
   if (from.arbiter != to.arbiter) return fixed("arbiter");
   if (from.bridges != to.bridges) return fixed("bridges");
-  if (from.vouched_disks != to.vouched_disks) return fixed("vouched_disks");
+  if (from.disks != to.disks) return fixed("disks");
   return {};
 }
 

@@ -14,6 +14,7 @@
 
 #include "base/error.hpp"
 #include "engine/types.hpp"
+#include "guard/disk_options.hpp"
 #include "guard/strict_json.hpp"
 
 namespace remus::guard {
@@ -29,9 +30,7 @@ struct GuestOptions {
   std::uint64_t output_buffer_bytes{64ULL << 20};  ///< held packets; tail drop beyond
   ArbiterKind arbiter{ArbiterKind::fail_stop};
   std::map<std::string, std::string> bridges{};  ///< primary's bridge → the backup's, where they differ
-  /// Writable disks of a Xen guest ("hda") the administrator vouches for: never written, or whose content the guest
-  /// does not need as it was. Remus does not replicate them.
-  std::vector<std::string> vouched_disks{};
+  std::vector<DiskOption> disks{};               ///< every disk the guest can write
 };
 
 [[nodiscard]] std::string_view to_string(ArbiterKind kind) noexcept;  ///< "fail-stop", "manual"
@@ -40,6 +39,9 @@ struct GuestOptions {
 /// What the administrator must know about this arbiter, in a sentence without its name; empty if there is nothing to
 /// warn of.
 [[nodiscard]] std::string_view warning_of(ArbiterKind kind) noexcept;
+
+/// It never lets two hosts run the guest at once.
+[[nodiscard]] bool excludes_two_copies(ArbiterKind kind) noexcept;
 
 [[nodiscard]] nlohmann::json to_json(const GuestOptions& options);
 /// Strict: unknown keys, wrong types and values out of range are errors. Keys that are absent keep
@@ -51,7 +53,7 @@ struct GuestOptions {
 /// in which the two differ.
 [[nodiscard]] Status changeable(const GuestOptions& from, const GuestOptions& to);
 
-/// Ranges and relations between values (e.g. alone_after > detect_max).
+/// Ranges and relations between values (e.g. alone_after > detect_max, or disks that an arbiter endangers).
 [[nodiscard]] Status validate(const GuestOptions& options, const Where& where = {"options"});
 
 }  // namespace remus::guard

@@ -27,7 +27,7 @@ namespace remus::hypervisor::xen {
 struct XenAttachOptions {
   std::chrono::milliseconds suspend_timeout{
       10'000};  ///< a cooperative guest must have suspended itself within this
-  /// Virtual devices ("hda") of writable disks the administrator vouches for: shared or never written. A
+  /// Virtual devices ("hda") of writable disks the administrator vouches for: shared, replicated otherwise, or scratch. A
   /// guest with other writable disks is refused.
   std::vector<std::string> vouched_disks{};
   /// The device model stands still until the guest goes on, not only until its state is taken: for comparisons.

@@ -47,10 +47,11 @@ std::vector<std::string> objections(const DomainFacts& facts, const XenAttachOpt
                        facts.target_kib >> 10, facts.maximum_kib >> 10));
   for (const Disk& disk : facts.disks)
     if (disk.writable && std::ranges::find(options.vouched_disks, disk.device) == options.vouched_disks.end())
-      object(fmt::format(
-          "its disk {} ({}) can be written, and disks are not replicated yet: make it read-only, or "
-          "remove it",
-          disk.device, disk.target));
+      object(
+          fmt::format("its disk {0} ({1}) can be written, and disks of Xen guests are not replicated yet: "
+                      "make it read-only, or "
+                      "say why it needs no copy (--disk {0}=scratch, shared or external)",
+                      disk.device, disk.target));
   for (const std::string& device : facts.other_devices)
     object(fmt::format("it has {}, which cannot be replicated", device));
   if (facts.stub_domain) object("its device model runs in a domain of its own (a stub domain)");

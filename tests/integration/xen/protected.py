@@ -24,7 +24,7 @@ class Protected:
         self.guest = lab.start_guest(spec, on=on)
         self.name = spec.name
         # An HVM guest boots from a disk, and never writes to it again.
-        self.options = [*(options or OPTIONS), *(["--vouched-disk", "hda"] if self.guest.spec.has_bios else [])]
+        self.options = [*(options or OPTIONS), *(["--disk", "hda=scratch"] if self.guest.spec.has_bios else [])]
 
     def protect(self) -> None:
         began = time.monotonic()

@@ -77,6 +77,12 @@ TEST(Arguments, Protect) {
       R"({"arbiter":"manual","bandwidth":"100MiB/s","bridges":{"br0":"lan1"},"interval":"50ms","max_overhead":0.2})")
       << "only what was given: the rest is the daemon's configuration";
   EXPECT_FALSE(command<Protect>({"protect", "web1", "--to", "hostB", "--no-wait"}).wait);
+  const auto disks = command<Protect>(
+      {"protect", "--to", "hostB", "--disk", "vda,overwrite", "--disk", "vdb=shared", "web1"});
+  EXPECT_EQ(disks.guest, "web1") << "a disk's word is one";
+  EXPECT_EQ(disks.options.dump(),
+            R"({"disks":[{"mode":"replicate","name":"vda","overwrite":true,"target":""},)"
+            R"({"mode":"shared","name":"vdb","overwrite":false,"target":""}]})");
   EXPECT_TRUE(command<Protect>({"protect", "web1", "--to", "hostB", "--dry-run"}).dry_run);
 }
 
@@ -105,6 +111,8 @@ TEST(Arguments, BadValuesAreExplained) {
   EXPECT_THAT(refused({"protect", "../web1", "--to", "hostB"}).text, HasSubstr("is not a guest name"));
   EXPECT_THAT(refused({"protect", "web1"}).text, HasSubstr("--to"));
   EXPECT_THAT(refused({"protect", "web1", "--to", "hostB", "--bridge", "br0"}).text, HasSubstr("HERE=THERE"));
+  EXPECT_THAT(refused({"protect", "web1", "--to", "hostB", "--disk", "vda=mirror"}).text,
+              HasSubstr("use replicate, shared, external or scratch"));
   EXPECT_NE(refused({"protect", "web1", "--to", "hostB", "--wait", "--no-wait"}).status, -1);
   for (const auto& words :
        {std::vector<const char*>{}, {"nonsense"}, {"status", "--nonsense"}, {"host"}, {"cert", "issue"}})

@@ -17,15 +17,18 @@ using testing::HasSubstr;
 TEST(AutoProtect, WordsAreThoseOfTheCommand) {
   const auto wanted = parse_auto_protect(
       "to=hostB, max-latency=25ms,arbiter = manual,max-epochs-in-flight=4,max-overhead=0.3,"
-      "vouched-disk=hda,vouched-disk=hdb,bridge=xenbr0=lan1");
+      "disk=hda=scratch,disk=hdb=shared,bridge=xenbr0=lan1");
   ASSERT_TRUE(wanted) << wanted.error().text();
   EXPECT_EQ(wanted->to, "hostB");
-  EXPECT_EQ(wanted->options, (json{{"max_latency", "25ms"},
-                                   {"arbiter", "manual"},
-                                   {"max_epochs_in_flight", 4},
-                                   {"max_overhead", 0.3},
-                                   {"vouched_disks", {"hda", "hdb"}},
-                                   {"bridges", {{"xenbr0", "lan1"}}}}));
+  EXPECT_EQ(wanted->options,
+            (json{{"max_latency", "25ms"},
+                  {"arbiter", "manual"},
+                  {"max_epochs_in_flight", 4},
+                  {"max_overhead", 0.3},
+                  {"disks",
+                   {{{"name", "hda"}, {"mode", "scratch"}, {"target", ""}, {"overwrite", false}},
+                    {{"name", "hdb"}, {"mode", "shared"}, {"target", ""}, {"overwrite", false}}}},
+                  {"bridges", {{"xenbr0", "lan1"}}}}));
 }
 
 TEST(AutoProtect, AFileHasALineAWordAndComments) {
@@ -53,6 +56,9 @@ TEST(AutoProtect, WhatIsWrongIsNamed) {
   EXPECT_THAT(said("to=hostB,arbiter=manua\xff"), HasSubstr("word number 2"));
   EXPECT_EQ(said("to=hostB # f\xc3\xbcr das andere Regal"), "(taken)");
   EXPECT_THAT(said("to=hostB,bridge=xenbr0"), HasSubstr("HERE=THERE"));
+  EXPECT_THAT(said("to=hostB,disk=hda=vouched"), HasSubstr("'vouched'"));
+  EXPECT_THAT(said("to=hostB,disk=hda=scratch,disk=hda=scratch"), HasSubstr("named twice"));
+  EXPECT_THAT(said("to=hostB,disk=hda=shared"), HasSubstr("arbiter fail-stop"));
   EXPECT_THAT(said("to=hostB,max-overhead=" + std::string(100'000, '[')), HasSubstr("max_overhead"));
 }
 

@@ -47,6 +47,7 @@ bandwidth = "1Gbit/s"
 compression = "zstd"
 arbiter = "manual"
 bridges = { br0 = "lan1" }
+disks = [{ name = "vda" }, { name = "vdb", mode = "shared" }]
 )",
                                    "remus.toml");
   ASSERT_TRUE(config.has_value()) << config.error().text();
@@ -66,6 +67,9 @@ bridges = { br0 = "lan1" }
   EXPECT_EQ(config->defaults.compression, guard::Compression::zstd);
   EXPECT_EQ(config->defaults.arbiter, guard::ArbiterKind::manual);
   EXPECT_EQ(config->defaults.bridges.at("br0"), "lan1");
+  EXPECT_EQ(config->defaults.disks,
+            (std::vector<guard::DiskOption>{{"vda", guard::DiskMode::replicate, "", false},
+                                            {"vdb", guard::DiskMode::shared, "", false}}));
 }
 
 TEST(Config, AnUnknownKeyIsFoundWhereItStandsAndTheRightOneSuggested) {
@@ -97,6 +101,8 @@ TEST(Config, ValuesOutOfRangeAreNamedWithTheRange) {
   EXPECT_THAT(error_of("[defaults]\nmax_overhead = 1.5\n"), HasSubstr("max_overhead"));
   EXPECT_THAT(error_of("[paths]\nrun = \"run\"\n"), HasSubstr("absolute"));
   EXPECT_THAT(error_of("[log]\nlevel = \"loud\"\n"), HasSubstr("use one of trace"));
+  EXPECT_THAT(error_of("[defaults]\ndisks = [{ name = \"vda\", mode = \"mirror\" }]\n"),
+              AllOf(StartsWith("remus.toml:2:"), HasSubstr("defaults.disks.0.mode")));
 }
 
 TEST(Config, ABadDurationSaysHowToWriteOne) {

@@ -23,6 +23,8 @@ GuardSpec sample(Side side) {
   spec.log_file = "/var/log/remus/web1.log";
   spec.options.engine.interval = std::chrono::milliseconds{20};
   spec.options.bridges = {{"br0", "lan1"}};
+  spec.options.disks = {{"vda", DiskMode::replicate, "/srv/vm/vda.raw", true},
+                        {"vdb", DiskMode::scratch, "", false}};
   spec.generation = 7;
   if (side == Side::primary) {
     spec.qmp = "/run/web1.qmp";

@@ -1,6 +1,7 @@
 #include "disk/write_batch.hpp"
 
 #include "checkpoint/wire.hpp"
+#include "link/messages.hpp"
 #include "support.hpp"
 
 namespace remus::disk {
@@ -8,6 +9,9 @@ namespace {
 
 using namespace test;
 using checkpoint::Compression;
+
+// What the link carries is what the batches within can say.
+static_assert(disks_max == link::disks_max && WriteLog::disk_bytes_max == link::disk_bytes_max);
 
 class WriteBatchTest : public testing::TestWithParam<Compression> {
  protected:
