@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "daemon/json_fields.hpp"
 
@@ -20,6 +21,13 @@ const json& part(const json& object, const char* key) {
   if (!object.is_object()) return none;
   const auto found = object.find(key);
   return found != object.end() && found->is_object() ? *found : none;
+}
+
+const json& list(const json& object, const char* key) {
+  static const json none = json::array();
+  if (!object.is_object()) return none;
+  const auto found = object.find(key);
+  return found != object.end() && found->is_array() ? *found : none;
 }
 
 double real_at(const json& object, const char* key) {
@@ -50,7 +58,7 @@ std::string age_at(const json& object, const char* key) {
 class Details final {
  public:
   void line(std::string_view name, std::string_view value) {
-    if (!value.empty()) text_ += fmt::format("  {:<18}{}\n", name, value);
+    if (!value.empty()) text_ += fmt::format("  {:<17} {}\n", name, value);
   }
   [[nodiscard]] std::string take() { return std::move(text_); }
 
@@ -90,6 +98,24 @@ void checkpoint_lines(Details& out, const json& guard) {
   }
 }
 
+void disk_line(Details& out, const json& disk) {
+  const auto state = text_at(disk, "state");
+  std::string text = known(disk, "bytes") ? human_at(disk, "bytes", human_bytes) + ", " + state : state;
+  if (const auto total = number_at(disk, "total_bytes"); known(disk, "copied_bytes") && total != 0) {
+    const double share = static_cast<double>(number_at(disk, "copied_bytes")) / static_cast<double>(total);
+    text += fmt::format(" {} of {}", progress_bar(share, 20), human_bytes(total));
+  }
+  if (known(disk, "writes"))
+    text += fmt::format("; {} writes, {}", human_at(disk, "writes", human_count),
+                        human_at(disk, "written_bytes", human_bytes));
+  if (known(disk, "log_bytes"))
+    text += fmt::format("; {} in the log", human_at(disk, "log_bytes", human_bytes));
+  if (known(disk, "resync_bytes"))
+    text +=
+        fmt::format("; {} to copy again if the backup is lost", human_at(disk, "resync_bytes", human_bytes));
+  out.line("disk " + text_at(disk, "name"), text);
+}
+
 void guard_lines(Details& out, const json& guest, const json& guard, const Style& style) {
   if (const auto& sync = part(guard, "sync"); !sync.empty()) {
     const auto total = std::max<std::uint64_t>(1, number_at(sync, "total_bytes"));
@@ -105,6 +131,8 @@ void guard_lines(Details& out, const json& guest, const json& guard, const Style
   else
     out.line("epoch", fmt::format("held {}, in the image {}", count_at(part(guard, "epoch"), "committed"),
                                   count_at(part(guard, "epoch"), "applied")));
+  for (const auto& disk : list(guard, "disks"))
+    if (disk.is_object()) disk_line(out, disk);
   const auto& link = part(guard, "link");
   const auto address = text_at(link, "address");
   out.line("link",
@@ -121,6 +149,15 @@ void guard_lines(Details& out, const json& guest, const json& guard, const Style
   out.line("processes", fmt::format("guard {}, keeper {}, guest {}; guard up for {}", count_at(guard, "pid"),
                                     count_at(guard, "keeper_pid"), count_at(guard, "guest_pid"),
                                     human_ms(number_at(guard, "uptime_ms"))));
+}
+
+/// Of all disks together.
+std::string logged(const json& guard) {
+  std::optional<std::uint64_t> bytes;
+  for (const auto& disk : list(guard, "disks"))
+    if (disk.is_object() && known(disk, "log_bytes"))
+      bytes = bytes.value_or(0) + number_at(disk, "log_bytes");
+  return bytes ? human_bytes(*bytes) : "-";
 }
 
 }  // namespace
@@ -222,18 +259,32 @@ std::string render_event(const json& event, const Style& style) {
 }
 
 std::string render_verify(const std::string& guest, const json& report, const Style& style) {
-  const auto different = number_at(report, "pages_different");
+  const auto pages = number_at(report, "pages_different");
+  const auto blocks = number_at(report, "blocks_different");
+  const bool disks = known(report, "blocks_compared");
   std::string out =
-      fmt::format("{}: {} pages compared at epoch {} in {}: ", guest, number_at(report, "pages_compared"),
+      fmt::format("{}: {} pages{} compared at epoch {} in {}: ", guest, number_at(report, "pages_compared"),
+                  disks ? fmt::format(" and {} blocks of disks", number_at(report, "blocks_compared")) : "",
                   number_at(report, "epoch"), human_ms(number_at(report, "duration_ms")));
-  if (different == 0) return out + style.good("the backup's memory is the guest's") + "\n";
-  out += style.bad(fmt::format("{} pages DIFFER", different)) + "\n";
+  if (pages == 0 && blocks == 0)
+    return out +
+           style.good(disks ? "the backup's memory and disks are the guest's"
+                            : "the backup's memory is the guest's") +
+           "\n";
+  std::string differ;
+  if (pages != 0) differ = fmt::format("{} pages", pages);
+  if (blocks != 0) differ += fmt::format("{}{} blocks", differ.empty() ? "" : " and ", blocks);
+  out += style.bad(differ + " DIFFER") + "\n";
   std::size_t listed = 0;
-  for (const auto& page : report.value("different", json::array())) {
+  for (const auto& page : list(report, "different")) {
     out += fmt::format("  {} page {}\n", text_at(page, "block"), number_at(page, "index"));
     ++listed;
   }
-  if (listed < different) out += fmt::format("  and {} more\n", different - listed);
+  for (const auto& block : list(report, "different_blocks")) {
+    out += fmt::format("  disk {} at byte {}\n", text_at(block, "disk"), number_at(block, "offset"));
+    ++listed;
+  }
+  if (listed < pages + blocks) out += fmt::format("  and {} more\n", pages + blocks - listed);
   return out + "  the backup is not to be trusted: unprotect and protect the guest again, and report this\n";
 }
 
@@ -279,8 +330,8 @@ std::string render_dry_run(const std::string& guest, const json& answer) {
 std::string TopView::render(const json& host, const json& guests, std::size_t width, std::size_t height,
                             const Style& style) {
   Table table{{"GUEST", "ROLE", "PEER", "EPOCH", "COMMIT", "CKPT/S", "P50", "P99", "DIRTY", "RAW", "SENT",
-               "HELD", "PAUSED", "PAUSES", "STATE"},
-              {3, 4, 5, 6, 7, 8, 9, 10, 11, 12}};
+               "HELD", "DISKLOG", "PAUSED", "PAUSES", "STATE"},
+              {3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}};
   std::size_t safe = 0;
   std::size_t shown = 0;
   const std::size_t rows_max = height > 4 ? height - 4 : guests.size();
@@ -303,7 +354,8 @@ std::string TopView::render(const json& host, const json& guests, std::size_t wi
          human_at(pause, "p50_us", human_us), human_at(pause, "p99_us", human_us),
          human_at(traffic, "dirty_pages_avg", human_count), human_at(traffic, "raw_bytes", human_bytes),
          human_at(traffic, "wire_bytes", human_bytes),
-         human_at(part(guard, "output"), "held_bytes", human_bytes), human_at(pause, "overhead", human_share),
+         human_at(part(guard, "output"), "held_bytes", human_bytes), logged(guard),
+         human_at(pause, "overhead", human_share),
          sparkline({pauses.begin(), pauses.end()}, !style.colours()), painted_state(guest, style)});
   }
   pauses_ = std::move(kept);

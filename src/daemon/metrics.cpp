@@ -51,6 +51,19 @@ constexpr std::array metrics{
            "/guard/memory_overhead_bytes"},
 };
 
+/// Of each of a guest's disks; the pointer is into GuardStatus::Disk.
+constexpr std::array disk_metrics{
+    Metric{"remus_disk_bytes", "gauge", "Size of the disk", "/bytes"},
+    Metric{"remus_disk_copied_bytes", "gauge", "Copied to the backup, while it is being copied",
+           "/copied_bytes"},
+    Metric{"remus_disk_copy_total_bytes", "gauge", "To be copied, while it is being copied", "/total_bytes"},
+    Metric{"remus_disk_log_bytes", "gauge", "Written and not yet held by the backup", "/log_bytes"},
+    Metric{"remus_disk_writes_total", "counter", "Writes of the guest", "/writes"},
+    Metric{"remus_disk_written_bytes_total", "counter", "Bytes the guest wrote", "/written_bytes"},
+    Metric{"remus_disk_resync_bytes", "gauge", "To be copied if the backup were lost now and came back",
+           "/resync_bytes"},
+};
+
 std::string label(const nlohmann::json& guest, const char* key) {
   std::string out;
   for (const char c : guest[key].get_ref<const std::string&>()) {
@@ -62,6 +75,36 @@ std::string label(const nlohmann::json& guest, const char* key) {
     out += c;
   }
   return out;
+}
+
+/// Calls use(guest, disk) for each disk that is there.
+template <typename Use>
+void each_disk(const nlohmann::json& guests, Use use) {
+  static const nlohmann::json::json_pointer at{"/guard/disks"};
+  for (const auto& guest : guests) {
+    if (!guest.contains(at) || !guest.at(at).is_array()) continue;
+    for (const auto& disk : guest.at(at)) use(guest, disk);
+  }
+}
+
+void add_disks(std::string& out, const nlohmann::json& guests) {
+  for (const auto& metric : disk_metrics) {
+    out += fmt::format("# HELP {} {}\n# TYPE {} {}\n", metric.name, metric.help, metric.name, metric.type);
+    const nlohmann::json::json_pointer pointer{std::string{metric.pointer}};
+    each_disk(guests, [&](const nlohmann::json& guest, const nlohmann::json& disk) {
+      if (disk.contains(pointer) && disk.at(pointer).is_number())
+        out += fmt::format("{}{{guest=\"{}\",role=\"{}\",peer=\"{}\",disk=\"{}\"}} {}\n", metric.name,
+                           label(guest, "name"), label(guest, "role"), label(guest, "peer"),
+                           label(disk, "name"), disk.at(pointer).get<double>());
+    });
+  }
+  out += "# HELP remus_disk_state What is done with the disk, as a word\n# TYPE remus_disk_state gauge\n";
+  each_disk(guests, [&](const nlohmann::json& guest, const nlohmann::json& disk) {
+    out +=
+        fmt::format("remus_disk_state{{guest=\"{}\",role=\"{}\",peer=\"{}\",disk=\"{}\",state=\"{}\"}} 1\n",
+                    label(guest, "name"), label(guest, "role"), label(guest, "peer"), label(disk, "name"),
+                    label(disk, "state"));
+  });
 }
 
 }  // namespace
@@ -85,6 +128,7 @@ std::string metrics_text(const nlohmann::json& guests) {
     out +=
         fmt::format("remus_guest_state{{guest=\"{}\",role=\"{}\",peer=\"{}\",state=\"{}\"}} 1\n",
                     label(guest, "name"), label(guest, "role"), label(guest, "peer"), label(guest, "state"));
+  add_disks(out, guests);
   return out;
 }
 

@@ -70,6 +70,45 @@ json error_body(const Error& e) {
   return out;
 }
 
+json disk_json(const GuardStatus::Disk& d) {
+  return {{"name", d.name},
+          {"mode", to_string(d.mode)},
+          {"state", d.state},
+          {"bytes", or_null(d.bytes)},
+          {"copied_bytes", or_null(d.copied_bytes)},
+          {"total_bytes", or_null(d.total_bytes)},
+          {"log_bytes", or_null(d.log_bytes)},
+          {"writes", or_null(d.writes)},
+          {"written_bytes", or_null(d.written_bytes)},
+          {"resync_bytes", or_null(d.resync_bytes)}};
+}
+
+GuardStatus::Disk disk_from_json(const json& value) {
+  GuardStatus::Disk d;
+  take(value, "name", d.name);
+  std::string mode;
+  take(value, "mode", mode);
+  d.mode = disk_mode_named(mode).value_or(d.mode);
+  take(value, "state", d.state);
+  take(value, "bytes", d.bytes);
+  take(value, "copied_bytes", d.copied_bytes);
+  take(value, "total_bytes", d.total_bytes);
+  take(value, "log_bytes", d.log_bytes);
+  take(value, "writes", d.writes);
+  take(value, "written_bytes", d.written_bytes);
+  take(value, "resync_bytes", d.resync_bytes);
+  return d;
+}
+
+/// The objects of a list; what is none is passed over.
+template <typename Read>
+void take_list(const json& object, std::string_view key, Read read) {
+  const auto found = object.find(key);
+  if (found == object.end() || !found->is_array()) return;
+  for (const auto& item : *found)
+    if (item.is_object()) read(item);
+}
+
 }  // namespace
 
 std::string_view to_string(Phase phase) noexcept {
@@ -116,6 +155,7 @@ json to_json(const GuardStatus& s) {
         {"released_bytes", or_null(s.output.released_bytes)},
         {"dropped_packets", or_null(s.output.dropped_packets)}}},
       {"sync", nullptr},
+      {"disks", json::array()},
       {"link",
        {{"state", s.link.state},
         {"address", s.link.address},
@@ -136,6 +176,7 @@ json to_json(const GuardStatus& s) {
     out["sync"] = {{"done_bytes", s.sync->done_bytes},
                    {"total_bytes", s.sync->total_bytes},
                    {"eta_s", or_null(s.sync->eta_s)}};
+  for (const auto& disk : s.disks) out["disks"].push_back(disk_json(disk));
   if (s.failover)
     out["failover"] = {{"detected_ms", s.failover->detected_ms},
                        {"activation_ms", s.failover->activation_ms},
@@ -193,6 +234,7 @@ Result<GuardStatus> status_from_json(const json& value) {
     take(sync, "total_bytes", s.sync->total_bytes);
     take(sync, "eta_s", s.sync->eta_s);
   }
+  take_list(value, "disks", [&](const json& disk) { s.disks.push_back(disk_from_json(disk)); });
   const auto& link = part(value, "link");
   take(link, "state", s.link.state);
   take(link, "address", s.link.address);
@@ -238,11 +280,17 @@ Result<GuardEvent> event_from_json(const json& value) {
 json to_json(const VerifyReport& r) {
   auto pages = json::array();
   for (const auto& page : r.different) pages.push_back({{"block", page.block}, {"index", page.index}});
+  auto blocks = json::array();
+  for (const auto& block : r.different_blocks)
+    blocks.push_back({{"disk", block.disk}, {"offset", block.offset}});
   return {{"epoch", r.epoch},
           {"pages_compared", r.pages_compared},
           {"pages_different", r.pages_different},
           {"different", std::move(pages)},
-          {"duration_ms", r.duration_ms}};
+          {"duration_ms", r.duration_ms},
+          {"blocks_compared", or_null(r.blocks_compared)},
+          {"blocks_different", or_null(r.blocks_different)},
+          {"different_blocks", std::move(blocks)}};
 }
 
 Result<VerifyReport> verify_report_from_json(const json& value) {
@@ -253,15 +301,18 @@ Result<VerifyReport> verify_report_from_json(const json& value) {
   take(value, "pages_compared", r.pages_compared);
   take(value, "pages_different", r.pages_different);
   take(value, "duration_ms", r.duration_ms);
-  if (const auto pages = value.find("different"); pages != value.end() && pages->is_array()) {
-    for (const auto& page : *pages) {
-      if (!page.is_object()) continue;
-      VerifyReport::Page read;
-      take(page, "block", read.block);
-      take(page, "index", read.index);
-      r.different.push_back(std::move(read));
-    }
-  }
+  take_list(value, "different", [&](const json& page) {
+    auto& read = r.different.emplace_back();
+    take(page, "block", read.block);
+    take(page, "index", read.index);
+  });
+  take(value, "blocks_compared", r.blocks_compared);
+  take(value, "blocks_different", r.blocks_different);
+  take_list(value, "different_blocks", [&](const json& block) {
+    auto& read = r.different_blocks.emplace_back();
+    take(block, "disk", read.disk);
+    take(block, "offset", read.offset);
+  });
   return r;
 }
 

@@ -5,7 +5,7 @@
 //             POST /v1/adjust           part of GuestOptions
 //   primary   GET  /v1/description      GuestDescription, or why the guest is refused
 //             POST /v1/connect          {links: ["10.0.0.2:7601", ...]}
-//             POST /v1/verify           answers a VerifyReport
+//             POST /v1/verify           {disks}: answers a VerifyReport
 //             POST /v1/superseded       {generation, host}: fence the guest
 //             POST /v1/unprotect        ends protection; the guard exits
 //   backup    GET  /v1/ready            {port, generation}
@@ -102,6 +102,23 @@ struct GuardStatus {
   };
   std::optional<Sync> sync{};  ///< primary, only while synchronizing
 
+  /// As in the options, and in their order; what is told of replicated ones is the primary's.
+  struct Disk {
+    std::string name{};
+    DiskMode mode{DiskMode::replicate};
+    /// replicate: "copying" (initially, or what changed since), "replicated", "broken" (to be copied anew); else the mode.
+    std::string state{};
+    std::optional<std::uint64_t> bytes{};          ///< the disk's size
+    std::optional<std::uint64_t> copied_bytes{};   ///< of total_bytes, while copying
+    std::optional<std::uint64_t> total_bytes{};    ///< to be copied, while copying
+    std::optional<std::uint64_t> log_bytes{};      ///< written and not yet held by the backup
+    std::optional<std::uint64_t> writes{};         ///< of the guest, by this guard
+    std::optional<std::uint64_t> written_bytes{};  ///< by them
+    std::optional<std::uint64_t>
+        resync_bytes{};  ///< would have to be copied if the backup were lost now and came back
+  };
+  std::vector<Disk> disks{};
+
   struct Link {
     std::string state{"down"};              ///< "down", "connecting", "up", "refused"
     std::string address{};                  ///< the peer's, as far as known
@@ -152,6 +169,13 @@ struct VerifyReport {
   };
   std::vector<Page> different{};  ///< at most 1000 of them
   std::uint64_t duration_ms{};
+  std::optional<std::uint64_t> blocks_compared{};  ///< of replicated disks, if that was asked for
+  std::optional<std::uint64_t> blocks_different{};
+  struct Block {
+    std::string disk{};
+    std::uint64_t offset{};  ///< bytes
+  };
+  std::vector<Block> different_blocks{};  ///< at most 1000 of them
 };
 
 [[nodiscard]] nlohmann::json to_json(const GuardStatus& status);

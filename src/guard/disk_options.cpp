@@ -23,18 +23,13 @@ constexpr std::string_view modes_fix = "use replicate, shared, external or scrat
 constexpr std::string_view form_fix =
     "write it like vda, vda=shared or vda=replicate,target=/srv/vm/vda.raw,overwrite";
 
-bool read_mode(std::string_view text, DiskMode& out) {
-  for (const auto& [mode, name] : modes)
-    if (name == text) {
-      out = mode;
-      return true;
-    }
-  return false;
-}
-
 auto mode_into(DiskMode& out) {
   return [&out](const nlohmann::json& value, const Where& where) -> Status {
-    if (value.is_string() && read_mode(value.get_ref<const std::string&>(), out)) return {};
+    if (const auto mode =
+            value.is_string() ? disk_mode_named(value.get_ref<const std::string&>()) : std::nullopt) {
+      out = *mode;
+      return {};
+    }
     return where.fail(fmt::format("{} is not what can be done with a disk", value.dump()),
                       std::string{modes_fix});
   };
@@ -84,6 +79,12 @@ std::string_view to_string(DiskMode mode) noexcept {
   return "unknown";
 }
 
+std::optional<DiskMode> disk_mode_named(std::string_view text) noexcept {
+  for (const auto& [mode, name] : modes)
+    if (name == text) return mode;
+  return std::nullopt;
+}
+
 std::vector<std::string> disk_names(const std::vector<DiskOption>& disks, DiskMode mode) {
   std::vector<std::string> names;
   for (const auto& disk : disks)
@@ -127,9 +128,13 @@ Result<DiskOption> parse_disk_option(std::string_view text) {
   const std::string_view first = text.substr(0, comma);
   const auto equals = std::min(first.find('='), first.size());
   disk.name = first.substr(0, equals);
-  if (equals < first.size() && !read_mode(first.substr(equals + 1), disk.mode))
-    return where.fail(fmt::format("'{}' is not what can be done with a disk", first.substr(equals + 1)),
-                      std::string{modes_fix});
+  if (equals < first.size()) {
+    const auto mode = disk_mode_named(first.substr(equals + 1));
+    if (!mode)
+      return where.fail(fmt::format("'{}' is not what can be done with a disk", first.substr(equals + 1)),
+                        std::string{modes_fix});
+    disk.mode = *mode;
+  }
   while (comma < text.size()) {
     text.remove_prefix(comma + 1);
     comma = std::min(text.find(','), text.size());

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,7 @@ enum class DiskMode {
   scratch,    ///< never written, or its content is not needed as it was; each host has its own
 };
 [[nodiscard]] std::string_view to_string(DiskMode mode) noexcept;  ///< "replicate", "shared", ...
+[[nodiscard]] std::optional<DiskMode> disk_mode_named(std::string_view name) noexcept;
 
 /// Two copies of the guest that write to it at once destroy it.
 [[nodiscard]] constexpr bool needs_one_writer(DiskMode mode) noexcept {

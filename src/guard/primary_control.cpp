@@ -189,6 +189,9 @@ GuardStatus PrimaryGuard::status() const {
                    static_cast<double>(sync.done_bytes);
     s.sync = sync;
   }
+  for (const auto& disk : spec_.options.disks)
+    if (disk.mode != DiskMode::replicate)
+      s.disks.push_back({.name = disk.name, .mode = disk.mode, .state = std::string{to_string(disk.mode)}});
   s.link = {.state = link_state_,
             .address = link_address_,
             .rtt_us = std::nullopt,

@@ -55,6 +55,33 @@ TEST(Render, OneGuestShowsAllThatIsAskedFor) {
     EXPECT_THAT(text, HasSubstr(part));
 }
 
+TEST(Render, EachDiskHasALineWithWhatIsKnownOfIt) {
+  auto view = guest(true, "protected");
+  EXPECT_THAT(render_guest(view, plain), Not(HasSubstr("disk ")));
+  guard::GuardStatus s;
+  s.disks = {{.name = "vda",
+              .state = "replicated",
+              .bytes = 20ULL << 30,
+              .log_bytes = 64U << 10,
+              .writes = 950,
+              .written_bytes = 3U << 20,
+              .resync_bytes = 4U << 20},
+             {.name = "vdb", .state = "copying", .bytes = 1ULL << 30, .copied_bytes = 43, .total_bytes = 100},
+             {.name = "a-disk-with-a-long-name", .mode = guard::DiskMode::shared, .state = "shared"}};
+  view["guard"] = guard::to_json(s);
+  const auto text = render_guest(view, plain);
+  EXPECT_THAT(text,
+              HasSubstr("disk vda          20.0 GiB, replicated; 950 writes, 3.0 MiB; 64.0 KiB in the log; "
+                        "4.0 MiB to copy again if the backup is lost\n"));
+  EXPECT_THAT(text, AllOf(HasSubstr("disk vdb          1.0 GiB, copying ["), HasSubstr("43 % of 100 B\n")));
+  EXPECT_THAT(text, HasSubstr("disk a-disk-with-a-long-name shared\n"));
+
+  TopView top;
+  const json host{{"host", "hostA"}, {"version", "1"}};
+  EXPECT_THAT(top.render(host, json::array({view}), 0, 0, plain),
+              AllOf(HasSubstr("DISKLOG"), HasSubstr("64.0 KiB")));
+}
+
 TEST(Render, TheArbiterIsNamedOnce) {
   const auto text = render_guest(guest(true, "protected"), plain);
   EXPECT_THAT(text, HasSubstr("arbiter           fail-stop: if every path"));
@@ -152,6 +179,21 @@ TEST(Render, Verification) {
   report.different = {{"pc.ram", 17}};
   EXPECT_THAT(render_verify("web1", guard::to_json(report), plain),
               AllOf(HasSubstr("5 pages DIFFER"), HasSubstr("pc.ram page 17"), HasSubstr("and 4 more")));
+  report.blocks_compared = 300;
+  report.blocks_different = 2;
+  report.different_blocks = {{"vda", 65536}};
+  EXPECT_THAT(render_verify("web1", guard::to_json(report), plain),
+              AllOf(HasSubstr("1000 pages and 300 blocks of disks compared"),
+                    HasSubstr("5 pages and 2 blocks DIFFER"), HasSubstr("disk vda at byte 65536"),
+                    HasSubstr("and 5 more")));
+  report = {7, 1000, 0, {}, 20, 300, 1, {{"vda", 0}}};
+  EXPECT_THAT(render_verify("web1", guard::to_json(report), plain),
+              AllOf(HasSubstr(": 1 blocks DIFFER"), HasSubstr("not to be trusted")));
+  report = {7, 1000, 0, {}, 20, 300, 0, {}};
+  EXPECT_THAT(
+      render_verify("web1", guard::to_json(report), plain),
+      HasSubstr(
+          "300 blocks of disks compared at epoch 7 in 20 ms: the backup's memory and disks are the guest's"));
 }
 
 TEST(Render, DoctorPeersHostCertificateEvent) {

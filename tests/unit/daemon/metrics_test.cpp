@@ -15,6 +15,7 @@ TEST(Metrics, GaugesInBaseUnitsWithLabels) {
   guard::GuardStatus status;
   status.pause.p50_us = 1500;
   status.epoch.age_of_last_commit_ms = 250;
+  status.disks = {{.name = "vd\"a", .state = "replicated", .log_bytes = 4096, .writes = 7}};
   const nlohmann::json guests{{{"name", "web1"},
                                {"role", "primary"},
                                {"peer", "hostB"},
@@ -33,8 +34,14 @@ TEST(Metrics, GaugesInBaseUnitsWithLabels) {
       text,
       HasSubstr("remus_last_commit_age_seconds{guest=\"web1\",role=\"primary\",peer=\"hostB\"} 0.25\n"));
   EXPECT_THAT(text, HasSubstr("state=\"protected\"} 1\n"));
-  for (const char* unknown : {"remus_epoch_committed{", "remus_pause_p99_seconds{", "remus_link_rtt_seconds{",
-                              "remus_raw_bytes_total{", "remus_output_held_packets{"})
+  const std::string disk = R"({guest="web1",role="primary",peer="hostB",disk="vd\"a")";
+  EXPECT_THAT(text, HasSubstr("remus_disk_log_bytes" + disk + "} 4096\n"));
+  EXPECT_THAT(text,
+              HasSubstr("# TYPE remus_disk_writes_total counter\nremus_disk_writes_total" + disk + "} 7\n"));
+  EXPECT_THAT(text, HasSubstr("remus_disk_state" + disk + ",state=\"replicated\"} 1\n"));
+  for (const char* unknown :
+       {"remus_epoch_committed{", "remus_pause_p99_seconds{", "remus_link_rtt_seconds{",
+        "remus_raw_bytes_total{", "remus_output_held_packets{", "remus_disk_copied_bytes{"})
     EXPECT_THAT(text, Not(HasSubstr(unknown))) << "what this side does not know is no sample";
 }
 

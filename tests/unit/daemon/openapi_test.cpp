@@ -76,7 +76,16 @@ TEST(OpenApi, NamesEveryFieldOfAGuardsStatusAndWhichMayBeNull) {
   expect_documented(guard::to_json(guard::GuardStatus{}), lines);
   guard::GuardStatus full;
   full.sync = guard::GuardStatus::Sync{};
-  expect_documented(guard::to_json(full), lines);
+  full.disks.emplace_back();
+  const auto written = guard::to_json(full);
+  expect_documented(written, lines);
+  expect_documented(written["disks"][0], schema("DiskStatus"));
+}
+
+TEST(OpenApi, NamesEveryFieldOfAVerificationAndOfADisksOption) {
+  expect_documented(guard::to_json(guard::VerifyReport{}), schema("Verification"));
+  expect_documented(guard::to_json(std::vector<guard::DiskOption>(1))[0], schema("DiskOption"));
+  expect_documented(guard::to_json(guard::GuestOptions{}), schema("Options"));
 }
 
 }  // namespace

@@ -27,6 +27,8 @@ GuardStatus sample() {
   s.traffic = {120, 99.5, 1000, 250};
   s.output = {1, 2, 3, 4, 5};
   s.sync = GuardStatus::Sync{43, 100, 1.5};
+  s.disks = {{"vda", DiskMode::replicate, "copying", 100, 43, 90, 7, 8, 9, 10},
+             {"vdb", DiskMode::external, "external", {}, {}, {}, {}, {}, {}, {}}};
   s.link = {"up", "10.0.0.2:7601", 150, 4000};
   s.arbiter = ArbiterKind::manual;
   s.pid = 11;
@@ -51,6 +53,14 @@ TEST(StatusJson, WhatIsWrittenIsReadBack) {
   EXPECT_EQ(to_json(*bare), to_json(GuardStatus{}));
 }
 
+/// Nothing is known, but that all parts are there.
+GuardStatus none_known() {
+  GuardStatus none;
+  none.sync = GuardStatus::Sync{};
+  none.disks.emplace_back();
+  return none;
+}
+
 /// Every member of a status that may be absent, as a JSON pointer, with how to see it in what was read.
 struct Optional {
   const char* pointer;
@@ -71,6 +81,9 @@ std::vector<Optional> optionals() {
     return Optional{pointer, value, [=](const GuardStatus& s) { return seen(s.*part.*member); }};
   };
   using S = GuardStatus;
+  const auto disk = [](const char* pointer, std::optional<std::uint64_t> S::Disk::*member) {
+    return Optional{pointer, 0U, [=](const S& s) { return seen(s.disks.at(0).*member); }};
+  };
   return {
       {"/alone", false, [](const S& s) { return seen(s.alone); }},
       number("/epoch/captured", 0, &S::epoch, &S::Epochs::captured),
@@ -94,13 +107,19 @@ std::vector<Optional> optionals() {
       number("/link/rtt_us", 120, &S::link, &S::Link::rtt_us),
       {"/keeper_pid", 10U, [](const S& s) { return seen(s.keeper_pid); }},
       {"/guest_pid", 9U, [](const S& s) { return seen(s.guest_pid); }},
+      disk("/disks/0/bytes", &S::Disk::bytes),
+      disk("/disks/0/copied_bytes", &S::Disk::copied_bytes),
+      disk("/disks/0/total_bytes", &S::Disk::total_bytes),
+      disk("/disks/0/log_bytes", &S::Disk::log_bytes),
+      disk("/disks/0/writes", &S::Disk::writes),
+      disk("/disks/0/written_bytes", &S::Disk::written_bytes),
+      disk("/disks/0/resync_bytes", &S::Disk::resync_bytes),
       {"/sync/eta_s", 2.5, [](const S& s) { return s.sync ? seen(s.sync->eta_s) : nlohmann::json(); }},
   };
 }
 
 TEST(StatusJson, WhatIsNotKnownIsNullAndNeverANought) {
-  GuardStatus none;
-  none.sync = GuardStatus::Sync{};
+  const GuardStatus none = none_known();
   for (const auto& [pointer, present, seen_in] : optionals()) {
     const nlohmann::json::json_pointer at{pointer};
     const auto written = to_json(none);
@@ -122,8 +141,7 @@ TEST(StatusJson, WhatIsNotKnownIsNullAndNeverANought) {
 }
 
 TEST(StatusJson, NoMemberThatMayBeAbsentIsForgottenHere) {
-  GuardStatus none;
-  none.sync = GuardStatus::Sync{};
+  const GuardStatus none = none_known();
   std::set<std::string> nulls;
   const auto flat = to_json(none).flatten();
   for (const auto& [pointer, value] : flat.items())
@@ -153,6 +171,8 @@ TEST(StatusJson, AnotherVersionsStatusIsReadAsFarAsItGoes) {
   written["news"] = 1;
   written["generation"] = "three";
   written["pause"] = nullptr;
+  written["disks"][0]["mode"] = "another";
+  written["disks"].push_back(7);
   written["options"]["unheard"] = 1;
   const auto read = status_from_json(written);
   ASSERT_TRUE(read.has_value());
@@ -181,7 +201,10 @@ TEST(StatusJson, EventsAndReports) {
   EXPECT_EQ(to_json(event_from_json(to_json(event)).value()), to_json(event));
   EXPECT_EQ(event_from_json(to_json(event)).value().sequence, 3U)
       << "without it the daemon takes none for new";
-  const VerifyReport report{4, 100, 1, {{"pc.ram", 7}}, 55};
+  const VerifyReport without{4, 100, 1, {{"pc.ram", 7}}, 55};
+  EXPECT_EQ(to_json(verify_report_from_json(to_json(without)).value()), to_json(without));
+  EXPECT_TRUE(to_json(without)["blocks_compared"].is_null()) << "nobody asked";
+  const VerifyReport report{4, 100, 1, {{"pc.ram", 7}}, 55, 20, 1, {{"vda", 65536}}};
   EXPECT_EQ(to_json(verify_report_from_json(to_json(report)).value()), to_json(report));
   const engine::HostReport host{true, false, 4, true};
   EXPECT_EQ(to_json(report_from_json(to_json(host)).value()), to_json(host));
