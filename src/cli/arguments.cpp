@@ -256,7 +256,8 @@ struct Parser {
     f->add_flag("--yes,-y", failover.yes, "do not ask");
 
     auto* v = command(app, "verify", "compare the backup's memory with the guest's, page by page",
-                      "  remus verify web1", verify);
+                      "  remus verify web1\n  remus verify web1 --disks", verify);
+    v->add_flag("--disks", verify.disks, "replicated disks too, block by block");
     v->add_option("GUEST", verify.guest, "the guest")->required();
   }
 

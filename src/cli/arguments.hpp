@@ -88,6 +88,7 @@ struct Failover {
 };
 struct Verify {
   std::string guest{};
+  bool disks{};
 };
 struct Doctor {
   std::filesystem::path config{"/etc/remus/remus.toml"};
@@ -115,7 +116,7 @@ struct Exit {
 /// unreachable, 9 denied, 10 exhausted, 11 corrupt, 12 io, 13 timeout, 14 closed. docs/man/remus.1.md lists
 /// them.
 [[nodiscard]] int exit_status(Errc kind) noexcept;
-/// `remus verify` found pages that differ; `remus doctor` found what fails; `remus protect` ended
+/// `remus verify` found pages or blocks that differ; `remus doctor` found what fails; `remus protect` ended
 /// unprotected.
 inline constexpr int exit_not_healthy = 20;
 

@@ -64,11 +64,15 @@ int run_set(Session& session, const Set& words) {
 
 int run_verify(Session& session, const Verify& words) {
   if (session.terminal() && !session.json())
-    fmt::print(stderr, "comparing all of {}'s memory at one commit ...\n", words.guest);
-  auto report = session.ask("POST", guest_path(words.guest, "/verify"), json::object(), seconds{610});
+    fmt::print(stderr, "comparing all of {}'s memory{} at one commit ...\n", words.guest,
+               words.disks ? " and disks" : "");
+  auto report = session.ask("POST", guest_path(words.guest, "/verify"), {{"disks", words.disks}},
+                            words.disks ? seconds{12 * 3600 + 10} : seconds{610});
   if (!report) return session.failed(report.error());
   session.print(*report, render_verify(words.guest, *report, session.style()));
-  return number_at(*report, "pages_different") == 0 ? 0 : exit_not_healthy;
+  return number_at(*report, "pages_different") + number_at(*report, "blocks_different") == 0
+             ? 0
+             : exit_not_healthy;
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "guard/engine_clock.hpp"
 #include "guard/primary_guard.hpp"
 #include "guard/process_facts.hpp"
+#include "guard/verify.hpp"
 
 namespace remus::guard {
 void PrimaryGuard::serve(const http::Request& request, const http::Responder& responder) {
@@ -24,7 +25,7 @@ void PrimaryGuard::serve(const http::Request& request, const http::Responder& re
   } else if (is("POST", "/v1/adjust")) {
     serve_adjust(request, responder);
   } else if (is("POST", "/v1/verify")) {
-    serve_verify(responder);
+    serve_verify(request, responder);
   } else if (is("POST", "/v1/superseded")) {
     serve_superseded(request, responder);
   } else if (is("POST", "/v1/unprotect")) {
@@ -69,14 +70,16 @@ void PrimaryGuard::serve_adjust(const http::Request& request, const http::Respon
   responder.reply({200, to_json(spec_.options).dump()});
 }
 
-void PrimaryGuard::serve_verify(const http::Responder& responder) {
+void PrimaryGuard::serve_verify(const http::Request& request, const http::Responder& responder) {
+  const auto asked = verify_request(request, spec_);
+  if (!asked) return responder.fail(asked.error());
   if (!engine_ || engine_->state() != engine::PrimaryState::protected_)
     return responder.fail({Errc::refused,
                            fmt::format("guest '{}' is not protected now: {}", spec_.guest, reason_),
                            "verify it when `remus status` says protected"});
   if (verify_)
     return responder.fail({Errc::exists, "a verification is under way already", "wait for it to end"});
-  verify_.emplace(PendingVerify{++verify_ids_, responder, engine_now(), 0});
+  verify_.emplace(PendingVerify{++verify_ids_, responder, engine_now(), 0, asked->disks});
   pipeline_->verify_next(verify_->id);
   engine_->checkpoint_now(engine_now());
   after_event();
@@ -88,6 +91,11 @@ void PrimaryGuard::verified(const link::VerifyResult& result) {
   verify_.reset();
   if (!result.failure.empty()) {
     pending.responder.fail({Errc::internal, fmt::format("verification failed: {}", result.failure), {}});
+    return;
+  }
+  // Whoever asked for the disks must not take an answer without them for one.
+  if (pending.disks && result.compared_blocks == 0) {
+    pending.responder.fail({Errc::internal, "verification failed: no block of the disks was compared", {}});
     return;
   }
   VerifyReport report{.epoch = result.epoch,
@@ -102,10 +110,8 @@ void PrimaryGuard::verified(const link::VerifyResult& result) {
           report.different.push_back({block.name, index - block.first_page});
     }
   }
-  events_.add("verify",
-              fmt::format("epoch {}: {} pages compared, {} differ", report.epoch, report.pages_compared,
-                          report.pages_different),
-              to_json(report));
+  if (pending.disks) add_blocks(report, result, disk_names(spec_.options.disks, DiskMode::replicate));
+  events_.add("verify", sentence_of(report), to_json(report));
   pending.responder.reply({200, to_json(report).dump()});
 }
 

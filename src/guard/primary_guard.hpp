@@ -53,6 +53,7 @@ class PrimaryGuard final {
     http::Responder responder;
     engine::Time began{};
     checkpoint::Epoch epoch{};
+    bool disks{};  ///< to be compared, too
   };
 
   // life
@@ -101,7 +102,7 @@ class PrimaryGuard final {
   void serve(const http::Request& request, const http::Responder& responder);
   void serve_connect(const http::Request& request, const http::Responder& responder);
   void serve_adjust(const http::Request& request, const http::Responder& responder);
-  void serve_verify(const http::Responder& responder);
+  void serve_verify(const http::Request& request, const http::Responder& responder);
   void serve_superseded(const http::Request& request, const http::Responder& responder);
   void serve_unprotect(const http::Responder& responder);
   void verified(const link::VerifyResult& result);

@@ -142,6 +142,12 @@ TEST_F(RunTest, VerifyThatFindsDifferencesFails) {
   run(Verify{"web1"});
   EXPECT_EQ(run(Verify{"web1"}), exit_not_healthy);
   EXPECT_EQ(daemon_.asked()[0].path, "/v1/guests/web1/verify");
+  EXPECT_EQ(json::parse(daemon_.asked()[0].body), json({{"disks", false}}));
+
+  daemon_.answer({200, R"({"epoch": 1, "pages_compared": 10, "pages_different": 0, "different": [],
+                          "duration_ms": 1, "blocks_compared": 3, "blocks_different": 1, "different_blocks": []})"});
+  EXPECT_EQ(run(Verify{"web1", true}), exit_not_healthy);
+  EXPECT_EQ(json::parse(daemon_.asked().back().body), json({{"disks", true}}));
 }
 
 TEST_F(RunTest, DoctorFailsWhenTheHostIsNotHealthy) {

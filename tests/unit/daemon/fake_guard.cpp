@@ -108,7 +108,8 @@ class FakeGuard {
       return responder.reply({200, "{}"});
     }
     if (path == "/v1/verify") {
-      const guard::VerifyReport report{5, 256, 0, {}, 3};
+      guard::VerifyReport report{5, 256, 0, {}, 3};
+      if (body.at("disks").get<bool>()) report.blocks_compared = 40;
       return responder.reply({200, guard::to_json(report).dump()});
     }
     if (path == "/v1/ready") {
