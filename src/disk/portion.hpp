@@ -69,6 +69,8 @@ class Portion final {
   [[nodiscard]] const ExtentMap& extents() const noexcept { return extents_; }
   [[nodiscard]] bool empty() const noexcept { return extents_.empty(); }
   [[nodiscard]] std::size_t chunks() const noexcept { return chunks_.size(); }
+  /// Of data; what a rewrite replaced elsewhere counts too.
+  [[nodiscard]] std::uint64_t data_bytes() const noexcept { return used_; }
 
  private:
   [[nodiscard]] Status next_chunk();

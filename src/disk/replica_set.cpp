@@ -50,7 +50,7 @@ ReplicaRecord ReplicaSet::record(ReplicaPhase phase, Epoch epoch) const {
 
 Status ReplicaSet::begin_session(std::uint64_t session) {
   if (journaled_) {
-    if (auto status = finish(); !status) return status;
+    if (auto status = finish(journal_->next_epoch()); !status) return status;
   }
   session_ = session;
   journaled_ = false;
@@ -156,27 +156,29 @@ Status ReplicaSet::settle() {
   return journal_->release(end);
 }
 
-Status ReplicaSet::finish() {
-  for (Epoch epoch = applied_end_; epoch < journal_->next_epoch(); ++epoch) {
+Status ReplicaSet::finish(Epoch end) {
+  for (Epoch epoch = applied_end_; epoch < end; ++epoch) {
     if (auto status = apply(epoch); !status) return status;
   }
   return make_durable();
 }
 
-Result<Epoch> ReplicaSet::activate() {
-  REMUS_ASSERT("S4", journal_ != nullptr && journal_->next_epoch() != 0,
-               "replicas are activated only once an epoch is whole");
+Status ReplicaSet::activate(Epoch last) {
+  REMUS_ASSERT("S4", journal_ != nullptr && last < journal_->next_epoch() && applied_end_ <= last + 1,
+               "replicas are activated at a committed epoch, and hold nothing later");
   journal_->drop_torn();
-  if (auto status = finish(); !status) return std::unexpected(std::move(status.error()));
-  const Epoch last = applied_end_ - 1;
-  if (auto status = write_record(folder_, record(ReplicaPhase::active, last)); !status)
-    return std::unexpected(std::move(status.error()));
+  if (auto status = finish(last + 1); !status) return status;
+  if (auto status = write_record(folder_, record(ReplicaPhase::active, last)); !status) return status;
   REMUS_FAULT_POINT("disk.activated");
   journal_.reset();
   journaled_ = false;
   // What cannot be removed now is never looked at again, and goes when the next session begins.
   static_cast<void>(Journal::remove(folder_));
-  return last;
+  return {};
+}
+
+Epoch ReplicaSet::committed_end() const noexcept {
+  return journal_ ? journal_->next_epoch() : 0;
 }
 
 Epoch ReplicaSet::survives() const noexcept {

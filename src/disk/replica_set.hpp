@@ -64,10 +64,12 @@ class ReplicaSet final {
   [[nodiscard]] bool wants_settling() const noexcept { return unsettled_bytes_ >= settings_.settle_bytes; }
   /// What was applied becomes durable and the journal is shortened. Errors: exhausted, io.
   [[nodiscard]] Status settle();
-  /// All committed epochs are applied and durable, and the replicas are the guest's disks from now on: a later recovery
-  /// leaves them alone. Returns the last epoch they hold.
-  [[nodiscard]] Result<Epoch> activate();
+  /// The epochs up to this one, all committed, are applied and durable, and the replicas are the guest's disks from now on: a
+  /// later recovery leaves them alone. What was committed beyond is not the guest's.
+  [[nodiscard]] Status activate(Epoch last);
 
+  /// Epochs before it are committed. Receiver's thread.
+  [[nodiscard]] Epoch committed_end() const noexcept;
   [[nodiscard]] Epoch applied_end() const noexcept {
     return applied_end_;
   }  ///< epochs before it are in the replicas
@@ -90,7 +92,7 @@ class ReplicaSet final {
   [[nodiscard]] Status write(std::span<const std::byte> payload);
   [[nodiscard]] Status make_durable();
   [[nodiscard]] Status first_epoch();
-  [[nodiscard]] Status finish();
+  [[nodiscard]] Status finish(Epoch end);
 
   StorageFolder& folder_;
   std::vector<ReplicaDisk> disks_;

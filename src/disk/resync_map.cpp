@@ -164,6 +164,27 @@ Status ResyncMap::survives(PortionNumber upto) {
   return {};
 }
 
+Status ResyncMap::stands_for(std::uint64_t replica, bool kept) {
+  const std::lock_guard lock{mutex_};
+  if (!failed_) return failed_;
+  if (!kept) {
+    for (std::uint64_t region = 0; region < bits_.regions(); ++region) bits_.set(region);
+    for (std::uint64_t sector = 0; sector * bits_per_sector < bits_.regions(); ++sector)
+      if (auto status = write_sector(sector); !status) return failed_ = status;
+    if (auto status = file_->synchronize(); !status) return failed_ = status;
+  }
+  // The head last: a map that names the new replica knows all that differs from it.
+  replica_ = replica;
+  if (auto status = write_head(); !status) return failed_ = status;
+  if (auto status = file_->synchronize(); !status) return failed_ = status;
+  return {};
+}
+
+std::uint64_t ResyncMap::replica() const {
+  const std::lock_guard lock{mutex_};
+  return replica_;
+}
+
 std::vector<DirtyRange> ResyncMap::dirty() const {
   const std::lock_guard lock{mutex_};
   std::vector<DirtyRange> out;

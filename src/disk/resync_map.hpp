@@ -53,6 +53,11 @@ class ResyncMap final : public ChangeObserver {
   /// Portions up to this one survive the backup's death. Only once the replica is whole: before, nothing becomes clean.
   [[nodiscard]] Status survives(PortionNumber upto);
 
+  /// From now on it is about this replica. `kept`: one of the same content as the replica it was about until now; else
+  /// all is dirty. Errors: exhausted, io.
+  [[nodiscard]] Status stands_for(std::uint64_t replica, bool kept);
+  [[nodiscard]] std::uint64_t replica() const;
+
   /// By rising offset, neighbours joined.
   [[nodiscard]] std::vector<DirtyRange> dirty() const;
 

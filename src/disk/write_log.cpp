@@ -20,7 +20,7 @@ WriteLog::WriteLog(const WriteLogSettings& settings, std::shared_ptr<ChunkPool> 
       pool_{std::move(pool)},
       memory_{Portion::make_memory()},
       observer_{observer},
-      open_{new_portion(1)} {
+      open_{new_portion(settings.first)} {
   REMUS_ASSERT("pre", settings.disk_bytes <= disk_bytes_max, "a disk's size fits the wire");
 }
 
@@ -234,7 +234,10 @@ bool WriteLog::wants_mark() const {
 
 WriteLogStats WriteLog::stats() const {
   const std::lock_guard lock{mutex_};
-  return stats_;
+  WriteLogStats stats = stats_;
+  stats.waiting_bytes = open_->data_bytes();
+  for (const auto& portion : closed_) stats.waiting_bytes += portion->data_bytes();
+  return stats;
 }
 
 void WriteLog::close() {

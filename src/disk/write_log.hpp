@@ -45,6 +45,7 @@ struct WriteLogSettings {
   std::uint64_t disk_bytes{};
   std::size_t extents_max = 1U << 20;                            ///< of the portion being written
   std::chrono::milliseconds wait_max = std::chrono::seconds{2};  ///< a writer's, for room
+  PortionNumber first = 1;  ///< a later log of the same disk goes on where its predecessor's numbers ended
 };
 
 struct WriteLogStats {
@@ -54,6 +55,7 @@ struct WriteLogStats {
   std::uint64_t copied_bytes{};     ///< taken of what was read
   std::uint64_t overtaken_bytes{};  ///< read, but written meanwhile
   std::uint64_t waits{};            ///< for room
+  std::uint64_t waiting_bytes{};    ///< of data not released, now
 };
 
 class WriteLog final : public WriteSink, public CopySink {

@@ -58,7 +58,7 @@ TEST_F(ReplicaCrash, AFullDiskIsGotOver) {
       run.run();
       if (!run.activated) continue;
       ++completed;
-      ASSERT_EQ(run.check_disks(script.sessions.back().epochs.back().after), "")
+      ASSERT_EQ(run.check_disks(script.sessions.back().epochs[*run.activated].after), "")
           << "seed " << seed << " step " << step;
     }
   }
