@@ -9,6 +9,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "base/error.hpp"
 #include "checkpoint/sink.hpp"
@@ -32,6 +33,15 @@ struct SyncProgress {
   std::uint64_t total_bytes{};
 };
 
+/// A disk of the guest whose writes are replicated.
+struct GuestDisk {
+  std::string name{};  ///< how its administrator calls it
+  std::uint64_t bytes{};
+  std::string image{};   ///< where it is on the primary; empty: not a file or a device
+  std::string format{};  ///< of the image: "raw", "qcow2", ...
+  bool operator==(const GuestDisk&) const = default;
+};
+
 /// The guest as the other side needs to know it to build a standby. `details` belongs to the hypervisor's room
 /// (for QEMU: version, machine, derived command line, what files must exist) and is opaque elsewhere.
 struct GuestDescription {
@@ -39,6 +49,7 @@ struct GuestDescription {
   std::string version{};     ///< of the hypervisor, e.g. "7.2.22"
   std::uint64_t memory_bytes{};
   nlohmann::json details{};
+  std::vector<GuestDisk> disks{};  ///< in the order in which the guards number them
 };
 
 class Domain {

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <span>
 #include <vector>
 
@@ -14,6 +15,12 @@
 #include "hypervisor/domain.hpp"
 
 namespace remus::hypervisor {
+
+/// Where the replica of one of the guest's disks is on this host; raw.
+struct ReplicaPlace {
+  std::filesystem::path path{};
+  bool block_device{};  ///< not a file
+};
 
 /// The guest's memory on the backup, one writable span per block of the layout, in its order.
 struct StandbyMemory {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "hypervisor/qemu/guest_facts.hpp"
+#include "hypervisor/standby.hpp"
 
 namespace remus::hypervisor::qemu {
 
@@ -21,11 +22,7 @@ struct StandbyPaths {
   std::filesystem::path qmp{};                ///< the standby's QMP socket
   std::map<std::string, std::string> taps{};  ///< netdev id → interface on this host
 
-  struct Replica {
-    std::filesystem::path path{};  ///< raw
-    bool block_device{};           ///< not a file
-  };
-  std::map<std::string, Replica> replicas{};  ///< Disk::device → what stands for it here
+  std::map<std::string, ReplicaPlace> replicas{};  ///< Disk::device → what stands for it here
 };
 
 /// A file the guest's QEMU opens by name: it must exist on the backup, too.

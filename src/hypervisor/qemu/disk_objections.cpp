@@ -60,28 +60,43 @@ const Disk* find_disk(const GuestFacts& facts, std::string_view name) {
   return found;
 }
 
-std::vector<std::string> disk_objections(const GuestFacts& facts, const std::vector<std::string>& disks) {
-  std::vector<std::string> out;
-  std::vector<const Disk*> named;
-  for (const auto& name : disks) {
+namespace {
+
+/// What the names stand for; a name that stands for nothing, or for something twice, is an objection.
+std::vector<const Disk*> named_disks(const GuestFacts& facts, const std::vector<std::string>& names,
+                                     std::vector<const Disk*>& all, std::vector<std::string>& out) {
+  std::vector<const Disk*> found;
+  for (const auto& name : names) {
     const Disk* disk = find_disk(facts, name);
     if (disk == nullptr) {
       const bool several = std::ranges::any_of(facts.disks, [&](const Disk& d) { return is_named(d, name); });
       out.push_back(several ? fmt::format("'{}' names more than one disk of this guest", name)
                             : fmt::format("this guest has no disk '{}'; {}", name, known_disks(facts)));
-    } else if (std::ranges::find(named, disk) != named.end()) {
+    } else if (std::ranges::find(all, disk) != all.end()) {
       out.push_back(fmt::format("disk '{}' is named twice", disk->device));
     } else {
-      named.push_back(disk);
-      one_disk(facts, *disk, out);
+      all.push_back(disk);
+      found.push_back(disk);
     }
   }
+  return found;
+}
+
+}  // namespace
+
+std::vector<std::string> disk_objections(const GuestFacts& facts, const std::vector<std::string>& disks,
+                                         const std::vector<std::string>& elsewhere) {
+  std::vector<std::string> out;
+  std::vector<const Disk*> named;
+  for (const Disk* disk : named_disks(facts, disks, named, out)) one_disk(facts, *disk, out);
+  static_cast<void>(named_disks(facts, elsewhere, named, out));
   for (const Disk& disk : facts.disks)
     if (is_writable(disk) && std::ranges::find(named, &disk) == named.end())
-      out.push_back(
-          fmt::format("disk '{}' ({}) without replication: replicated disks are not supported yet; detach it "
-                      "or make it readonly",
-                      disk.device, disk.file));
+      out.push_back(fmt::format(
+          "disk '{0}' ({1}) is writable, and would not be there after a failover: have it replicated (--disk "
+          "{0}), say "
+          "that the other host has it (--disk {0}=shared, --disk {0}=external), or make it readonly",
+          disk.device, disk.file));
   if (disks.empty()) return out;
   if (!facts.version.at_least(7, 2))
     out.push_back(fmt::format("QEMU {} is too old to replicate disks: 7.2 is the oldest supported for that",

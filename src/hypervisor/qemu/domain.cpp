@@ -12,6 +12,7 @@
 #include "base/fault.hpp"
 #include "hypervisor/qemu/colo_channel.hpp"
 #include "hypervisor/qemu/command_line.hpp"
+#include "hypervisor/qemu/guest_disks.hpp"
 #include "hypervisor/qemu/guest_memory.hpp"
 #include "hypervisor/qemu/inspect.hpp"
 #include "hypervisor/qemu/migration_control.hpp"
@@ -46,8 +47,10 @@ class Source final : public QemuDomain {
         memory_{std::move(memory)},
         process_{std::move(process)},
         control_{*qmp_} {
-    description_ = {"qemu", facts_.version.text(), facts_.memory_bytes, to_json(facts_)};
+    description_ = {"qemu", facts_.version.text(), facts_.memory_bytes, to_json(facts_), {}};
     description_.details["files"] = files;
+    for (const auto& [name, disk] : Source::replicated_disks())
+      description_.disks.push_back(describe(name, disk));
   }
 
   ~Source() override {
@@ -63,6 +66,13 @@ class Source final : public QemuDomain {
     std::vector<std::string> out;
     out.reserve(facts_.netdevs.size());
     for (const auto& net : facts_.netdevs) out.push_back(net.id);
+    return out;
+  }
+
+  std::vector<std::pair<std::string, Disk>> replicated_disks() const override {
+    std::vector<std::pair<std::string, Disk>> out;
+    for (const auto& name : options_.disks)
+      if (const Disk* disk = find_disk(facts_, name)) out.emplace_back(name, *disk);
     return out;
   }
 
@@ -270,9 +280,12 @@ Status Source::detach() {
 Result<std::unique_ptr<QemuDomain>> attach_qemu(std::shared_ptr<Qmp> qmp, AttachOptions options) {
   auto facts = inspect(*qmp);
   if (!facts) return std::unexpected(facts.error());
-  std::vector<std::string> reasons = objections(*facts, options.disks);
+  std::vector<std::string> reasons = objections(*facts, options.disks, options.elsewhere);
   StandbyPaths paths;
   for (const auto& net : facts->netdevs) paths.taps[net.id] = "tap";
+  // Where the replicas are is the backup's to know; that they can stand for the images is known here.
+  for (const auto& name : options.disks)
+    if (const Disk* disk = find_disk(*facts, name)) paths.replicas[disk->device] = {"/replica", false};
   DerivedCommandLine line = derive_command_line(*facts, paths);
   for (auto& objection : line.objections) reasons.push_back(std::move(objection));
   if (!reasons.empty())

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "hypervisor/domain.hpp"
+#include "hypervisor/qemu/guest_facts.hpp"
 #include "hypervisor/qemu/qmp.hpp"
 
 namespace remus::hypervisor::qemu {
@@ -30,6 +31,8 @@ struct AttachOptions {
       10'000};  ///< silence inside a checkpoint longer than this is a failure
   /// Disks whose writes the caller follows (disk_tap.hpp), by any of their names; other writable disks are refused.
   std::vector<std::string> disks{};
+  /// Writable disks that the other host has without us, by any of their names.
+  std::vector<std::string> elsewhere{};
 };
 
 /// Called around every pause, on the capture thread. The output buffer needs them (output/redirector.hpp).
@@ -48,6 +51,8 @@ class QemuDomain : public Domain {
   virtual void set_pause_hooks(PauseHooks hooks) = 0;
   /// Ids of the guest's netdevs, for the output buffer.
   [[nodiscard]] virtual std::vector<std::string> netdevs() const = 0;
+  /// Those of AttachOptions::disks, in its order, by its names.
+  [[nodiscard]] virtual std::vector<std::pair<std::string, Disk>> replicated_disks() const = 0;
   [[nodiscard]] virtual pid_t pid() const = 0;
 };
 

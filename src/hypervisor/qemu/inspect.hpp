@@ -14,11 +14,14 @@ Result<GuestFacts> inspect(Qmp& qmp);
 /// Every reason why this guest cannot be protected, each a sentence with what to do; empty if it can. `disks`: what is
 /// taken care of, by any of a disk's names; other writable disks are a reason. Pure.
 [[nodiscard]] std::vector<std::string> objections(const GuestFacts& facts,
-                                                  const std::vector<std::string>& disks = {});
+                                                  const std::vector<std::string>& disks = {},
+                                                  const std::vector<std::string>& elsewhere = {});
 
-/// Every reason why these disks cannot be replicated. Pure.
+/// Every reason why these disks cannot be replicated, or others stand in the way. `elsewhere`: disks that the other host
+/// has without us. Pure.
 [[nodiscard]] std::vector<std::string> disk_objections(const GuestFacts& facts,
-                                                       const std::vector<std::string>& disks);
+                                                       const std::vector<std::string>& disks,
+                                                       const std::vector<std::string>& elsewhere = {});
 /// The disk of that name (device, id or node); null if there is none, or more than one.
 [[nodiscard]] const Disk* find_disk(const GuestFacts& facts, std::string_view name);
 

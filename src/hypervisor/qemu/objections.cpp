@@ -123,7 +123,8 @@ void netdev_objections(const GuestFacts& facts, std::vector<std::string>& out) {
 
 }  // namespace
 
-std::vector<std::string> objections(const GuestFacts& facts, const std::vector<std::string>& disks) {
+std::vector<std::string> objections(const GuestFacts& facts, const std::vector<std::string>& disks,
+                                    const std::vector<std::string>& elsewhere) {
   std::vector<std::string> out;
   state_objections(facts, out);
   if (std::ranges::find(facts.capabilities, "x-colo") == facts.capabilities.end())
@@ -137,7 +138,7 @@ std::vector<std::string> objections(const GuestFacts& facts, const std::vector<s
         "pages; use KVM, or QEMU 11",
         facts.version.text()));
   device_objections(facts, out);
-  for (auto& objection : disk_objections(facts, disks)) out.push_back(std::move(objection));
+  for (auto& objection : disk_objections(facts, disks, elsewhere)) out.push_back(std::move(objection));
   if (facts.hotplugged_bytes != 0)
     out.emplace_back("memory was plugged into the running guest: not supported");
   if (facts.memory.empty())

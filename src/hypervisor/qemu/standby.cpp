@@ -18,6 +18,7 @@
 #include "hypervisor/child_process.hpp"
 #include "hypervisor/qemu/activation_stream.hpp"
 #include "hypervisor/qemu/image_files.hpp"
+#include "hypervisor/qemu/inspect.hpp"
 #include "hypervisor/qemu/standby_host.hpp"
 #include "hypervisor/qemu/tap.hpp"
 
@@ -127,7 +128,12 @@ Status WaitingGuest::build_steps(const GuestDescription& guest) {
   // First all that only looks, so that a host that cannot serve is left as it was.
   auto binary = choose_binary(options_, facts_);
   if (!binary) return std::unexpected(binary.error());
-  StandbyPaths paths{places_.image, places_.runtime, places_.qmp, {}, options_.replicas};
+  StandbyPaths paths{places_.image, places_.runtime, places_.qmp, {}, {}};
+  for (const auto& [name, replica] : options_.replicas) {
+    const Disk* disk = find_disk(facts_, name);
+    if (disk == nullptr) return fail(Errc::corrupt, fmt::format("the guest has no disk '{}'", name));
+    paths.replicas[disk->device] = replica;
+  }
   for (const auto& net : facts_.netdevs) paths.taps[net.id] = tap_name_for(options_, net.id);
   const DerivedCommandLine line = derive_command_line(facts_, paths);
   if (!line.objections.empty())

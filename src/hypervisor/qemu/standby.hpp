@@ -31,9 +31,9 @@ struct StandbyOptions {
   std::filesystem::path binary{};                      ///< empty: same path as on the primary, else from PATH
   std::map<std::string, std::string> bridges{};        ///< primary's bridge → ours; absent: same name
   std::map<std::string, std::string> taps{};  ///< netdev id → tap name; absent: derived from the name
-  /// Disk::device → its replica, as long as the disk; it is opened when the standby is made, and neither read nor
+  /// One of a disk's names → its replica, as long as the disk; it is opened when the standby is made, and neither read nor
   /// written by it before it is activated.
-  std::map<std::string, StandbyPaths::Replica> replicas{};
+  std::map<std::string, ReplicaPlace> replicas{};
   std::vector<std::string> environment{};  ///< extra KEY=VALUE for the waiting QEMU
 };
 

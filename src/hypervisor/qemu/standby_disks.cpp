@@ -106,7 +106,7 @@ class Rewriter final {
         facts_.disks, [&](const Disk& d) { return d.node == name && paths_.replicas.contains(d.device); });
     if (name.empty() || disk == facts_.disks.end()) return;
     note_children(old);
-    const StandbyPaths::Replica& replica = replica_of(*disk);
+    const ReplicaPlace& replica = replica_of(*disk);
     OptionList fresh;
     fresh.set("driver", "raw");
     for (const auto& key : old.keys())
@@ -153,7 +153,7 @@ class Rewriter final {
     }
   }
 
-  const StandbyPaths::Replica& replica_of(const Disk& disk) {
+  const ReplicaPlace& replica_of(const Disk& disk) {
     if (!done_.insert(disk.device).second)
       objections_.push_back(fmt::format("disk '{}' is on the guest's command line twice", disk.device));
     return paths_.replicas.at(disk.device);

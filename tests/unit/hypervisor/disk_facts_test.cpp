@@ -67,8 +67,16 @@ TEST(DiskFacts, ADiskHasSeveralNames) {
 TEST(DiskFacts, AllWritableDisksAreToBeNamed) {
   EXPECT_THAT(judged({"virtio0", "data"}), IsEmpty());
   EXPECT_THAT(judged({}),
-              ElementsAre(HasSubstr("disk 'virtio0' (/img/root) without"), HasSubstr("disk 'vd1'")));
-  EXPECT_THAT(judged({"vd1"}), ElementsAre(HasSubstr("disk 'virtio0' (/img/root) without")));
+              ElementsAre(HasSubstr("disk 'virtio0' (/img/root) is writable"), HasSubstr("disk 'vd1'")));
+  EXPECT_THAT(judged({"vd1"}), ElementsAre(HasSubstr("disk 'virtio0' (/img/root) is writable")));
+}
+
+TEST(DiskFacts, ADiskThatTheOtherHostHasNeedsNoReplica) {
+  const GuestFacts facts = with_disks();
+  EXPECT_THAT(disk_objections(facts, {"virtio0"}, {"data"}), IsEmpty());
+  EXPECT_THAT(disk_objections(facts, {"virtio0", "data"}, {"vd1"}), ElementsAre("disk 'vd1' is named twice"));
+  EXPECT_THAT(disk_objections(facts, {"virtio0"}, {"data", "vdz"}),
+              ElementsAre(HasSubstr("this guest has no disk 'vdz'")));
 }
 
 TEST(DiskFacts, WhatCannotBeReplicatedIsRefusedWithItsReason) {
@@ -82,8 +90,8 @@ TEST(DiskFacts, WhatCannotBeReplicatedIsRefusedWithItsReason) {
   EXPECT_THAT(judged(both, [](auto& f) { f.disks[0].encrypted = true; }),
               ElementsAre(HasSubstr("is encrypted")));
   EXPECT_THAT(judged(both, [](auto& f) { f.disks[1].node = "#block1"; }),
-              ElementsAre(HasSubstr("is in 'vd1' as well"), HasSubstr("no disk 'data'"),
-                          HasSubstr("'vd1' (/img/data) without")));
+              ElementsAre(HasSubstr("no disk 'data'"), HasSubstr("is in 'vd1' as well"),
+                          HasSubstr("'vd1' (/img/data) is writable")));
   EXPECT_THAT(judged({"x"}, [](auto& f) { f.disks[0].device = f.disks[1].device = "x"; }),
               testing::Contains(HasSubstr("'x' names more than one disk")));
   EXPECT_THAT(judged(both,

@@ -64,7 +64,7 @@ TEST(Objections, DevicesAndDisks) {
   EXPECT_THAT(after([](auto& f) {
                 f.disks = {{"virtio0", "/img/disk.qcow2", false}};
               }),
-              ElementsAre(HasSubstr("disk 'virtio0' (/img/disk.qcow2) without replication")));
+              ElementsAre(HasSubstr("disk 'virtio0' (/img/disk.qcow2) is writable, and would not be there")));
   EXPECT_THAT(after([](auto& f) {
                 f.disks = {{"ide1-cd0", "/img/boot.iso", true}, {"floppy0", "", false}};
               }),

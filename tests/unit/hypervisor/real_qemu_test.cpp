@@ -264,7 +264,7 @@ TEST_F(RealQemu, AWritableDiskIsRefusedUntouched) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().kind, Errc::refused);
   EXPECT_THAT(refused.error().text(), HasSubstr("disk 'virtio0'"));
-  EXPECT_THAT(refused.error().text(), HasSubstr("without replication"));
+  EXPECT_THAT(refused.error().text(), HasSubstr("is writable, and would not be there after a failover"));
   EXPECT_EQ(run_state(), "running");
 }
 
