@@ -68,7 +68,15 @@ Status BackupGuard::start() {
   }
   pki_ = std::move(*pki);
   if (spec_.description) description_ = *spec_.description;
-  auto standby = make_standby(spec_);
+  const StateRecord before = state_file_->record();
+  auto disks =
+      open_backup_disks(spec_, description_, before.role == HostRole::primary ? before.generation : 0);
+  if (!disks) {
+    refuse_service(disks.error());
+    return {};
+  }
+  if (!disks->found.empty()) events_.add("disk", disks->found);
+  auto standby = make_standby(spec_, disks->places);
   if (!standby) {
     refuse_service(standby.error());
     return {};
@@ -79,7 +87,7 @@ Status BackupGuard::start() {
   }
   // What this host lacks is to be known before the primary's guest is touched, so the standby is not built on
   // demand.
-  replica_ = std::make_unique<Replica>(io_, std::move(*standby), replica_events());
+  replica_ = std::make_unique<Replica>(io_, std::move(*standby), std::move(*disks), replica_events());
   replica_->build(description_);
   return {};
 }
@@ -232,7 +240,7 @@ void BackupGuard::arm_timer() {
 }
 
 void BackupGuard::act(const SendAck& action) {
-  send(link::Ack{.session = action.session, .epoch = action.epoch});
+  send(link::Ack{.session = action.session, .epoch = action.epoch, .survives = replica_->survives()});
   REMUS_FAULT_POINT("ack.sent");
 }
 
@@ -271,7 +279,7 @@ void BackupGuard::act(const Activate& action) {
       .activation_ms = 0,
       .epoch = action.epoch,
       .time = utc_now()};
-  replica_->activate();
+  replica_->activate(action.epoch);
 }
 
 void BackupGuard::act(const DiscardStandby& action) {

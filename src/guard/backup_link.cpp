@@ -85,6 +85,8 @@ void BackupGuard::receive(link::Message message, std::size_t bulk_bytes) {
   engine_->traffic(now);
   if (auto* pages = std::get_if<link::EpochPages>(&message)) {
     replica_->receive(std::move(*pages), bulk_bytes);
+  } else if (auto* writes = std::get_if<link::DiskWrites>(&message)) {
+    replica_->receive(std::move(*writes), bulk_bytes);
   } else if (const auto* device = std::get_if<link::EpochDevice>(&message)) {
     replica_->receive(*device, bulk_bytes);
   } else if (const auto* end = std::get_if<link::EpochEnd>(&message)) {
@@ -95,6 +97,8 @@ void BackupGuard::receive(link::Message message, std::size_t bulk_bytes) {
     engine_->heartbeat(now, beat->heartbeat);
   } else if (auto* sync = std::get_if<link::SyncPages>(&message)) {
     replica_->receive(std::move(*sync), bulk_bytes);
+  } else if (auto* disk = std::get_if<link::DiskSync>(&message)) {
+    replica_->receive(std::move(*disk), bulk_bytes);
   } else if (const auto* session = std::get_if<link::SessionBegin>(&message)) {
     begin_session(*session);
     if (connection_) connection_->consumed(bulk_bytes);
@@ -129,17 +133,17 @@ void BackupGuard::begin_session(const link::SessionBegin& message) {
   }
   // The layout follows as soon as the primary knows it.
   if (message.layout.pages() == 0) return;
-  replica_->prepare(message.session, description_, message.layout, message.wants_hashes);
+  replica_->prepare(message.session, description_, message.layout, message.wants_hashes, message.resync_base);
 }
 
 Replica::Events BackupGuard::replica_events() {
   Replica::Events events;
   events.built = [this](const Status& done) { built(done); };
-  events.prepared = [this](engine::Session session, bool hashes_follow) {
+  events.prepared = [this](engine::Session session, bool hashes_follow, engine::Session disks_base) {
     standby_handle_ = replica_->handle();
     events_.add("sync", hashes_follow ? "standby kept, its image is offered for what still fits"
                                       : "standby prepared");
-    send(link::SessionReady{.session = session, .hashes_follow = hashes_follow});
+    send(link::SessionReady{.session = session, .hashes_follow = hashes_follow, .disks_base = disks_base});
   };
   events.offer = [this](const link::HashOffer& offer) { send(offer); };
   events.prepare_failed = [this](engine::Session, const Error& error) {

@@ -7,7 +7,9 @@
 #include <limits>
 #include <utility>
 
+#include "base/files.hpp"
 #include "hypervisor/qemu/domain.hpp"
+#include "hypervisor/qemu/guest_disks.hpp"
 #include "hypervisor/qemu/qmp.hpp"
 #include "hypervisor/qemu/standby.hpp"
 #include "hypervisor/xen/presence.hpp"
@@ -35,20 +37,26 @@ std::unexpected<Error> unknown(const std::string& hypervisor) {
   return fail(Errc::unsupported, fmt::format("hypervisor '{}' is not known to this build", hypervisor));
 }
 
-qemu::StandbyOptions standby_options(const GuardSpec& spec) {
+using Places = std::map<std::string, hypervisor::ReplicaPlace>;
+
+qemu::StandbyOptions standby_options(const GuardSpec& spec, const Places& disks = {}) {
   return {.name = spec.guest,
           .image_root = spec.dirs.image,
           .runtime_dir = spec.dirs.run / "standby",
           .binary = {},
           .bridges = spec.options.bridges,
           .taps = {},
+          .replicas = disks,
           .environment = {}};
 }
 
 Result<ProtectedGuest> attach_qemu_guest(const GuardSpec& spec) {
   auto qmp = qemu::Qmp::connect(spec.qmp);
   if (!qmp) return std::unexpected(qmp.error());
-  auto domain = qemu::attach_qemu(*qmp, {});
+  qemu::AttachOptions attach;
+  for (const auto& disk : spec.options.disks)
+    (disk.mode == DiskMode::replicate ? attach.disks : attach.elsewhere).push_back(disk.name);
+  auto domain = qemu::attach_qemu(*qmp, std::move(attach));
   if (!domain) return std::unexpected(domain.error());
   auto redirector = output::make_redirector(
       *qmp, {.netdevs = (*domain)->netdevs(), .hold_bytes_max = hold_bytes_max(spec)});
@@ -67,13 +75,18 @@ Result<ProtectedGuest> attach_qemu_guest(const GuardSpec& spec) {
     return {};
   };
   guest.shut_down_in_order = [orderly, subscription] { return orderly->load(); };
+  if (auto disks = (*domain)->replicated_disks(); !disks.empty()) {
+    const auto directory = spec.dirs.run / "guards" / (spec.guest + ".disks");
+    if (const Status made = make_directory(directory, 0700); !made) return std::unexpected(made.error());
+    guest.disks = qemu::make_guest_disks(*qmp, std::move(disks), directory);
+  }
   guest.domain = std::move(*domain);
   guest.output = std::move(redirector);
   return guest;
 }
 
-Result<std::unique_ptr<hypervisor::Standby>> make_qemu_standby(const GuardSpec& spec) {
-  const auto options = standby_options(spec);
+Result<std::unique_ptr<hypervisor::Standby>> make_qemu_standby(const GuardSpec& spec, const Places& disks) {
+  const auto options = standby_options(spec, disks);
   if (const auto left = qemu::find_standby(options); left && left->running && left->activated)
     return fail(
         Errc::refused,
@@ -214,11 +227,11 @@ Status rescue_guest(const GuardSpec& spec) {
   return unknown(spec.hypervisor);
 }
 
-Result<std::unique_ptr<hypervisor::Standby>> make_standby(const GuardSpec& spec) {
+Result<std::unique_ptr<hypervisor::Standby>> make_standby(const GuardSpec& spec, const Places& disks) {
   if (spec.description && spec.description->hypervisor != spec.hypervisor)
     return fail(Errc::invalid, fmt::format("guest '{}' is a guest of {}, not of {}", spec.guest,
                                            spec.description->hypervisor, spec.hypervisor));
-  if (spec.hypervisor == "qemu") return make_qemu_standby(spec);
+  if (spec.hypervisor == "qemu") return make_qemu_standby(spec, disks);
   if (spec.hypervisor == "xen") return make_xen_standby(spec);
   return unknown(spec.hypervisor);
 }

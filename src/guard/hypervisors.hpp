@@ -2,11 +2,13 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "guard/spec.hpp"
 #include "hypervisor/domain.hpp"
+#include "hypervisor/guest_disks.hpp"
 #include "hypervisor/standby.hpp"
 #include "output/output_buffer.hpp"
 
@@ -16,6 +18,7 @@ namespace remus::guard {
 struct ProtectedGuest {
   std::unique_ptr<hypervisor::Domain> domain{};
   std::unique_ptr<output::OutputBuffer> output{};
+  std::unique_ptr<hypervisor::GuestDisks> disks{};  ///< those that are replicated; null: none
   /// Stops the guest for good: another host has superseded it.
   std::function<Status()> terminate{};
   /// True once the guest said that it is shutting down in good order.
@@ -37,6 +40,7 @@ Status rescue_guest(const GuardSpec& spec);
 
 /// What will wait on the backup; and whether an earlier guard's standby was activated (then it is the guest,
 /// and is not ours to touch: refused).
-Result<std::unique_ptr<hypervisor::Standby>> make_standby(const GuardSpec& spec);
+Result<std::unique_ptr<hypervisor::Standby>> make_standby(
+    const GuardSpec& spec, const std::map<std::string, hypervisor::ReplicaPlace>& disks);
 
 }  // namespace remus::guard

@@ -10,6 +10,7 @@
 
 #include "checkpoint/encoded_epoch.hpp"
 #include "engine/types.hpp"
+#include "guard/disk_batches.hpp"
 #include "link/messages.hpp"
 
 namespace remus::guard {
@@ -20,7 +21,8 @@ struct Outbound {
   engine::Session session{};
   engine::Epoch epoch{};
   std::uint64_t captured_pages{};
-  std::shared_ptr<const checkpoint::EncodedEpoch> data{};  ///< sync and epoch
+  std::shared_ptr<const checkpoint::EncodedEpoch> data{};  ///< sync and epoch: memory
+  std::shared_ptr<const DiskBatches> disks{};              ///< sync and epoch: disks; may be null
   std::vector<link::Message> messages{};                   ///< messages: sent as they are
 };
 

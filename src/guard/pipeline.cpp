@@ -22,7 +22,9 @@ namespace {
 constexpr std::size_t buffers_max = 3;  ///< one being captured, one being encoded, one to spare
 constexpr std::chrono::seconds backup_timeout{60};
 
-checkpoint::EncoderSettings settings_of(const GuestOptions& options) {
+}  // namespace
+
+checkpoint::EncoderSettings encoder_settings(const GuestOptions& options) {
   checkpoint::EncoderSettings settings;
   switch (options.compression) {
     case Compression::automatic: settings.compression = checkpoint::Compression::automatic; break;
@@ -33,8 +35,6 @@ checkpoint::EncoderSettings settings_of(const GuestOptions& options) {
   if (options.bandwidth_bytes_per_s != 0) settings.link_bytes_per_s = options.bandwidth_bytes_per_s;
   return settings;
 }
-
-}  // namespace
 
 /// What the backup is known to hold, and the tools that depend on it. Encode thread only.
 struct Pipeline::State {
@@ -52,23 +52,28 @@ struct Pipeline::State {
       : layout{of},
         table{std::move(hashes)},
         cache{std::move(pages)},
-        encoder{of, table, cache, settings_of(options)},
+        encoder{of, table, cache, encoder_settings(options)},
         pool{std::make_shared<EncodedPool>(of)} {}
 };
 
 Pipeline::Pipeline(boost::asio::io_context& io, hypervisor::Domain& domain, output::OutputBuffer& output,
-                   const GuestOptions& options, Events events)
+                   std::unique_ptr<PrimaryDisks> disks, const GuestOptions& options, Events events)
     : io_{io},
       domain_{domain},
       output_{output},
+      disks_{std::move(disks)},
       options_{options},
       events_{std::move(events)},
-      link_rate_{settings_of(options).link_bytes_per_s},
+      link_rate_{encoder_settings(options).link_bytes_per_s},
       encode_{std::make_unique<Worker>("remus-encode")},
-      capture_{std::make_unique<Worker>("remus-capture")} {}
+      capture_{std::make_unique<Worker>("remus-capture")} {
+  if (disks_) disk_watch_ = std::jthread{[this](const std::stop_token& stop) { watch_disks(stop); }};
+}
 
 Pipeline::~Pipeline() {
+  disk_watch_ = {};
   session_ = 0;
+  if (disks_) disks_->stop();
   {
     const std::lock_guard lock{mutex_};
     if (sync_sink_) sync_sink_->give_up();
@@ -76,7 +81,10 @@ Pipeline::~Pipeline() {
   changed_.notify_all();
   domain_.interrupt();
   capture_->clear();
-  capture_->post([this] { static_cast<void>(domain_.detach()); });
+  capture_->post([this] {
+    static_cast<void>(domain_.detach());
+    if (disks_) disks_->leave();
+  });
   capture_.reset();
   encode_.reset();
 }
@@ -123,16 +131,19 @@ void Pipeline::capture(Session session, Epoch epoch) {
   capture_->post([this, session, epoch] { run_capture(session, epoch); });
 }
 
-void Pipeline::abandon() {
+void Pipeline::abandon(bool for_good) {
   session_ = 0;
+  draining_ = 0;
+  if (disks_) disks_->stop();
   {
     const std::lock_guard lock{mutex_};
     if (sync_sink_) sync_sink_->give_up();
   }
   changed_.notify_all();
   domain_.interrupt();
-  capture_->post([this] {
+  capture_->post([this, for_good] {
     const Status left = domain_.detach();
+    if (for_good && disks_) disks_->leave();
     post([this, left] {
       if (!left && domain_.alive()) events_.capture_failed(0, left.error());
       events_.detached();
@@ -143,8 +154,9 @@ void Pipeline::abandon() {
 void Pipeline::set_link_rate(std::uint64_t bytes_per_s) {
   encode_->post([this, bytes_per_s] {
     options_.bandwidth_bytes_per_s = bytes_per_s;  // also for the encoder of another layout, later
-    link_rate_ = settings_of(options_).link_bytes_per_s;
+    link_rate_ = encoder_settings(options_).link_bytes_per_s;
     if (state_) state_->encoder.link_rate(link_rate_);
+    if (disks_) disks_->link_rate(link_rate_);
   });
 }
 
@@ -164,7 +176,7 @@ std::optional<Layout> Pipeline::known_layout() const {
 bool Pipeline::wait_for_backup(Session session, const Layout& layout) {
   // Here, where the administrator is told why, and not at the peer, which could only say that it is nonsense.
   if (const Status fits = checkpoint::check(layout); !fits) {
-    layout_refused_ = fits.error();
+    refused_ = fits.error();
     return false;
   }
   {
@@ -199,9 +211,17 @@ void Pipeline::run_synchronize(Session session) {
   // The hooks run on this thread, within synchronize(); they outlive nothing.
   std::weak_ptr<SyncSink> self;
   SyncSink::Hooks hooks;
-  hooks.layout = [this, session](const Layout& layout) { return wait_for_backup(session, layout); };
+  // Disks are copied once the backup is ready, while the guest's memory waits to be sent: it would only age.
+  hooks.layout = [this, session](const Layout& layout) {
+    return wait_for_backup(session, layout) && copy_disks(session);
+  };
   Status held{};
-  hooks.paused = [this, &held] { held = output_.hold(); };
+  PrimaryDisks::Marks marks;
+  hooks.paused = [this, &held, &marks] {
+    held = output_.hold();
+    draining_ = 0;
+    if (disks_) marks = disks_->mark(0);
+  };
   hooks.segment = [this, session, &self](SyncSink::Segment segment) {
     encode_->post([this, session, sink = self.lock(), segment = std::move(segment)] {
       encode_segment(session, sink, segment);
@@ -219,12 +239,21 @@ void Pipeline::run_synchronize(Session session) {
     sync_sink_ = sink;
   }
   REMUS_FAULT_POINT("sync.begin");
-  layout_refused_.reset();
+  refused_.reset();
+  copied_bytes_ = 0;
+  if (disks_)
+    if (const Status followed = disks_->begin(session); !followed) {
+      post([this, session, error = followed.error()] { events_.sync_failed(session, error); });
+      return;
+    }
   auto report = domain_.synchronize(*sink, [this, session](hypervisor::SyncProgress progress) {
+    progress.done_bytes += copied_bytes_;
+    progress.total_bytes += copied_bytes_;
     post([this, session, progress] {
       if (current(session)) events_.progress(session, progress);
     });
   });
+  draining_ = 0;
   sink->finish();
   {
     const std::lock_guard lock{mutex_};
@@ -232,6 +261,8 @@ void Pipeline::run_synchronize(Session session) {
   }
   // What is not held must not count as protected.
   if (report && !held) report = std::unexpected(held.error());
+  if (report && disks_)
+    if (const Status whole = disks_->intact(); !whole) report = std::unexpected(whole.error());
   if (!report) {
     const Error error =
         sink->too_slow()
@@ -239,13 +270,13 @@ void Pipeline::run_synchronize(Session session) {
                     "the guest changes its memory faster than it can be sent: the synchronization did "
                     "not converge",
                     "give it more bandwidth, or protect it at a quieter time"}
-            : layout_refused_.value_or(report.error());
+            : refused_.value_or(report.error());
     post([this, session, error] { events_.sync_failed(session, error); });
     return;
   }
   REMUS_FAULT_POINT("sync.done");
   post([this, session, r = *report] { events_.synchronized(session, r); });
-  encode_->post([this, session, sink] { encode_first(session, sink); });
+  encode_->post([this, session, sink, marks = std::move(marks)] { encode_first(session, sink, marks); });
   announce_ready(session);
 }
 
@@ -262,24 +293,31 @@ void Pipeline::run_capture(Session session, Epoch epoch) {
   buffer->recycle(epoch);
   const std::uint64_t verify_id = verify_id_.exchange(0);
   MemoryHashes hashes{session};
+  PrimaryDisks::Marks marks;
   buffer->on_paused([&] {
     output_.mark(epoch);
+    if (disks_) marks = disks_->mark(epoch);
     if (verify_id == 0) return;
     const Status read = domain_.read_memory(
         [&](checkpoint::PageIndex first, std::span<const std::byte> pages) { hashes.add(first, pages); });
     if (!read) hashes.clear();
   });
   REMUS_FAULT_POINT("capture.begin");
-  const auto report = domain_.capture(epoch, *buffer);
+  auto report = domain_.capture(epoch, *buffer);
   buffer->on_paused({});
+  if (report && disks_)
+    if (const Status whole = disks_->intact(); !whole) report = std::unexpected(whole.error());
   REMUS_FAULT_POINT("capture.done");
   if (!report) {
     post([this, session, error = report.error()] { events_.capture_failed(session, error); });
     return;
   }
-  post([this, session, epoch, r = *report] { events_.captured(session, epoch, r); });
-  encode_->post([this, session, epoch, buffer = buffer, verify_id, hashes = std::move(hashes)]() mutable {
-    encode_epoch(session, epoch, std::move(buffer));
+  post([this, session, epoch, r = *report, bytes = marks.bytes] {
+    events_.captured(session, epoch, r, bytes);
+  });
+  encode_->post([this, session, epoch, buffer = buffer, verify_id, hashes = std::move(hashes),
+                 marks = std::move(marks)]() mutable {
+    encode_epoch(session, epoch, std::move(buffer), marks);
     if (verify_id != 0) send_hashes(session, epoch, verify_id, hashes);
   });
   announce_ready(session);
@@ -379,7 +417,8 @@ void Pipeline::encode_segment(Session session, const std::shared_ptr<SyncSink>& 
   finish_encoding(session, {.kind = Outbound::Kind::sync, .session = session, .data = std::move(*data)});
 }
 
-void Pipeline::encode_first(Session session, const std::shared_ptr<SyncSink>& sink) {
+void Pipeline::encode_first(Session session, const std::shared_ptr<SyncSink>& sink,
+                            const PrimaryDisks::Marks& marks) {
   if (!current(session) || !state_) return;
   auto data = state_->pool->take();
   const Status device = !data ? Status{std::unexpected(data.error())}
@@ -390,11 +429,12 @@ void Pipeline::encode_first(Session session, const std::shared_ptr<SyncSink>& si
   }
   (*data)->digest().epoch = 0;
   (*data)->digest().image_hash = state_->table.image_hash();
-  finish_encoding(session,
-                  {.kind = Outbound::Kind::epoch, .session = session, .epoch = 0, .data = std::move(*data)});
+  Outbound item{.kind = Outbound::Kind::epoch, .session = session, .epoch = 0, .data = std::move(*data)};
+  if (encode_disks(session, marks, item)) finish_encoding(session, std::move(item));
 }
 
-void Pipeline::encode_epoch(Session session, Epoch epoch, std::shared_ptr<EpochBuffer> buffer) {
+void Pipeline::encode_epoch(Session session, Epoch epoch, std::shared_ptr<EpochBuffer> buffer,
+                            const PrimaryDisks::Marks& marks) {
   if (!current(session) || !state_) return;
   REMUS_FAULT_POINT("encode.begin");
   auto data = state_->pool->take();
@@ -411,6 +451,7 @@ void Pipeline::encode_epoch(Session session, Epoch epoch, std::shared_ptr<EpochB
                 .captured_pages = buffer->pages(),
                 .data = std::move(*data)};
   buffer.reset();
+  if (!encode_disks(session, marks, item)) return;
   REMUS_FAULT_POINT("encode.done");
   finish_encoding(session, std::move(item));
 }

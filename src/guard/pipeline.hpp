@@ -18,6 +18,8 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <stop_token>
+#include <thread>
 #include <vector>
 
 #include "checkpoint/batch_encoder.hpp"
@@ -26,12 +28,16 @@
 #include "guard/memory_hashes.hpp"
 #include "guard/options.hpp"
 #include "guard/outbound.hpp"
+#include "guard/primary_disks.hpp"
 #include "guard/sync_sink.hpp"
 #include "guard/worker.hpp"
 #include "hypervisor/domain.hpp"
 #include "output/output_buffer.hpp"
 
 namespace remus::guard {
+
+/// What the encoders of pages and disk writes go by.
+[[nodiscard]] checkpoint::EncoderSettings encoder_settings(const GuestOptions& options);
 
 class Pipeline final {
  public:
@@ -41,17 +47,24 @@ class Pipeline final {
     std::function<void(engine::Session, hypervisor::SyncProgress)> progress{};
     std::function<void(engine::Session, const hypervisor::CaptureReport&)> synchronized{};
     std::function<void(engine::Session, const Error&)> sync_failed{};
-    std::function<void(engine::Session, engine::Epoch, const hypervisor::CaptureReport&)> captured{};
+    std::function<void(engine::Session, engine::Epoch, const hypervisor::CaptureReport&,
+                       std::uint64_t disk_bytes)>
+        captured{};
     std::function<void(engine::Session, const Error&)> capture_failed{};
     std::function<void(engine::Session)> ready{};
     std::function<void(Outbound)> encoded{};
     /// The encoder failed: nothing more of this session can be sent.
     std::function<void(engine::Session, const Error&)> encode_failed{};
     std::function<void()> detached{};
+    /// All of the disks that the backup lacked is on its way.
+    std::function<void(engine::Session, std::uint64_t copied_bytes)> disks_copied{};
+    /// Disk writes use much of their room: the running epoch should end.
+    std::function<void()> disks_press{};
   };
 
+  /// `disks` may be null: then the guest has none that are replicated.
   Pipeline(boost::asio::io_context& io, hypervisor::Domain& domain, output::OutputBuffer& output,
-           const GuestOptions& options, Events events);
+           std::unique_ptr<PrimaryDisks> disks, const GuestOptions& options, Events events);
   Pipeline(const Pipeline&) = delete;
   Pipeline& operator=(const Pipeline&) = delete;
   ~Pipeline();  ///< interrupts, detaches from the guest, joins
@@ -59,14 +72,23 @@ class Pipeline final {
   void synchronize(engine::Session session);
   /// The backup's answer to layout_known: hashes it offers (any number of times), then ready.
   void offer(engine::Session session, checkpoint::PageIndex first, link::Payload hashes);
+  /// `disks_base`: the session of whose disks it has replicas, of ours; 0: of none.
   void backup_ready(engine::Session session);
+  void disks_base(engine::Session base) { disks_base_ = base; }
 
   void capture(engine::Session session, engine::Epoch epoch);
   /// The next capture also reads all of the guest's memory and sends its hashes with the epoch.
   void verify_next(std::uint64_t id) { verify_id_ = id; }
 
-  /// Leaves checkpointing; the guest runs on. Everything of the session is dropped; detached() follows.
-  void abandon();
+  /// Leaves checkpointing; the guest runs on. Everything of the session is dropped; detached() follows. Its disks are
+  /// followed on, so that a next session need not copy all of them; unless it is `for_good`.
+  void abandon(bool for_good = false);
+
+  /// The backup holds all epochs ≤ `upto`.
+  void release(engine::Epoch upto);
+  /// It holds the disk writes of epochs before `end` even if its host dies.
+  void survives(engine::Epoch end);
+  [[nodiscard]] const PrimaryDisks* disks() const noexcept { return disks_.get(); }
 
   /// What the link is limited to, for the choice of a compression; 0: not limited, then a usual link is
   /// assumed.
@@ -81,14 +103,20 @@ class Pipeline final {
   struct State;  ///< the encode thread's: table, cache, encoders, pool
 
   void run_synchronize(engine::Session session);
+  bool copy_disks(engine::Session session);
+  void watch_disks(const std::stop_token& stop);
+  void drain_disks();
   void run_capture(engine::Session session, engine::Epoch epoch);
   void announce_ready(engine::Session session);
   bool wait_for_backup(engine::Session session, const checkpoint::Layout& layout);
   void encode_segment(engine::Session session, const std::shared_ptr<SyncSink>& sink,
                       const SyncSink::Segment& segment);
   void encode_epoch(engine::Session session, engine::Epoch epoch,
-                    std::shared_ptr<checkpoint::EpochBuffer> buffer);
-  void encode_first(engine::Session session, const std::shared_ptr<SyncSink>& sink);
+                    std::shared_ptr<checkpoint::EpochBuffer> buffer, const PrimaryDisks::Marks& marks);
+  void encode_first(engine::Session session, const std::shared_ptr<SyncSink>& sink,
+                    const PrimaryDisks::Marks& marks);
+  /// The epoch's disk writes; null where no disks are replicated. Tells of an error itself: then false.
+  bool encode_disks(engine::Session session, const PrimaryDisks::Marks& marks, Outbound& item);
   void send_hashes(engine::Session session, engine::Epoch epoch, std::uint64_t id,
                    const MemoryHashes& hashes);
   [[nodiscard]] Status prepare_state(engine::Session session, const checkpoint::Layout& layout);
@@ -100,12 +128,17 @@ class Pipeline final {
   boost::asio::io_context& io_;
   hypervisor::Domain& domain_;
   output::OutputBuffer& output_;
+  std::unique_ptr<PrimaryDisks> disks_;
   GuestOptions options_;  ///< its bandwidth: encode thread only
   Events events_;
 
   std::atomic<engine::Session> session_{0};
   std::atomic<std::uint64_t> verify_id_{0};
   std::atomic<std::uint64_t> link_rate_{0};
+  std::atomic<engine::Session> disks_base_{0};
+  std::atomic<engine::Session> draining_{0};  ///< the session whose disks are being synchronized; 0: none
+  std::atomic<bool> drain_waits_{false};      ///< posted, not begun
+  std::atomic<std::uint64_t> copied_bytes_{0};
 
   // capture thread waits here for the backup, and for a free buffer
   mutable std::mutex mutex_;
@@ -114,13 +147,14 @@ class Pipeline final {
   std::vector<std::unique_ptr<checkpoint::EpochBuffer>> free_buffers_{};
   std::size_t buffers_{0};
   std::optional<checkpoint::Layout> layout_{};
-  std::optional<Error> layout_refused_{};  ///< why the session of now cannot be; capture thread only
+  std::optional<Error> refused_{};  ///< why the session of now cannot be; capture thread only
   std::shared_ptr<SyncSink> sync_sink_{};
 
   std::unique_ptr<State> state_;
   // Threads last: joined first, in this order: no capture, then nothing more to encode.
   std::unique_ptr<Worker> encode_;
   std::unique_ptr<Worker> capture_;
+  std::jthread disk_watch_;  // before them: it posts to encode_
 };
 
 }  // namespace remus::guard

@@ -1,6 +1,8 @@
 // PrimaryGuard's side towards the daemon: the control socket (docs/guard-api.md).
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "guard/control.hpp"
 #include "guard/engine_clock.hpp"
 #include "guard/primary_guard.hpp"
@@ -149,6 +151,38 @@ void PrimaryGuard::serve_unprotect(const http::Responder& responder) {
   after_event();
 }
 
+std::vector<GuardStatus::Disk> PrimaryGuard::disk_status() const {
+  std::vector<GuardStatus::Disk> out;
+  const auto reports = pipeline_ && pipeline_->disks() != nullptr ? pipeline_->disks()->report()
+                                                                  : std::vector<PrimaryDisks::Report>{};
+  const bool copying = engine_ && engine_->state() == engine::PrimaryState::synchronizing;
+  for (const auto& option : spec_.options.disks) {
+    GuardStatus::Disk disk{
+        .name = option.name, .mode = option.mode, .state = std::string{to_string(option.mode)}};
+    const auto report = std::ranges::find(reports, option.name, &PrimaryDisks::Report::name);
+    if (option.mode == DiskMode::replicate) {
+      disk.state = "copying";
+      if (report != reports.end()) {
+        if (report->broken)
+          disk.state = "broken";
+        else if (!copying)
+          disk.state = "replicated";
+        disk.bytes = report->bytes;
+        if (copying) {
+          disk.copied_bytes = report->copied_bytes;
+          disk.total_bytes = report->total_bytes;
+        }
+        disk.log_bytes = report->waiting_bytes;
+        disk.writes = report->writes;
+        disk.written_bytes = report->written_bytes;
+        disk.resync_bytes = report->resync_bytes;
+      }
+    }
+    out.push_back(std::move(disk));
+  }
+  return out;
+}
+
 GuardStatus PrimaryGuard::status() const {
   const engine::Time now = engine_now();
   GuardStatus s;
@@ -195,9 +229,7 @@ GuardStatus PrimaryGuard::status() const {
                    static_cast<double>(sync.done_bytes);
     s.sync = sync;
   }
-  for (const auto& disk : spec_.options.disks)
-    if (disk.mode != DiskMode::replicate)
-      s.disks.push_back({.name = disk.name, .mode = disk.mode, .state = std::string{to_string(disk.mode)}});
+  s.disks = disk_status();
   s.link = {.state = link_state_,
             .address = link_address_,
             .rtt_us = std::nullopt,

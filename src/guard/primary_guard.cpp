@@ -11,6 +11,7 @@
 #include "arbiter/fail_stop.hpp"
 #include "arbiter/manual.hpp"
 #include "base/fault.hpp"
+#include "guard/disk_places.hpp"
 #include "guard/engine_clock.hpp"
 
 namespace remus::guard {
@@ -153,6 +154,11 @@ void PrimaryGuard::run(std::vector<Endpoint> links) {
     inspected(std::unexpected(kept.error()));
     return;
   }
+  auto disks = open_disks();
+  if (!disks) {
+    inspected(std::unexpected(disks.error()));
+    return;
+  }
   // Before the engine can ask for it, and while nothing depends on it: the guest's packets take the way
   // through us.
   if (const Status attached = guest_.output->attach(); !attached) {
@@ -179,11 +185,24 @@ void PrimaryGuard::run(std::vector<Endpoint> links) {
                                                                .arbiter_exclusive = arbiter_->exclusive(),
                                                                .start = began},
                                         engine_now());
-  pipeline_ =
-      std::make_unique<Pipeline>(io_, *guest_.domain, *guest_.output, spec_.options, pipeline_events());
+  pipeline_ = std::make_unique<Pipeline>(io_, *guest_.domain, *guest_.output, std::move(*disks),
+                                         spec_.options, pipeline_events());
   phase_ = Phase::running;
   connect();
   after_event();
+}
+
+Result<std::unique_ptr<PrimaryDisks>> PrimaryGuard::open_disks() {
+  if (!guest_.disks) return nullptr;
+  // Should this host be the backup one day, its images are known to be this guest's.
+  DiskPlaces places;
+  for (const auto& disk : guest_.disks->list()) places[disk.name] = disk.image;
+  if (const Status kept = keep_places(spec_, places); !kept) return std::unexpected(kept.error());
+  const auto encoder = encoder_settings(spec_.options);
+  return PrimaryDisks::create(std::move(guest_.disks), {.spill_dir = spec_.dirs.state,
+                                                        .map_dir = spec_.dirs.run,
+                                                        .compression = encoder.compression,
+                                                        .link_bytes_per_s = encoder.link_bytes_per_s});
 }
 
 void PrimaryGuard::watch_guest() {
@@ -318,6 +337,7 @@ void PrimaryGuard::act(const Release& action) {
   REMUS_FAULT_POINT("release.before");
   guest_.output->release(action.upto);
   sender_.forget(action.upto);
+  pipeline_->release(action.upto);
   REMUS_FAULT_POINT("release.after");
 }
 
@@ -425,7 +445,7 @@ void PrimaryGuard::act(const End& action) {
     // The guest must be free of us before we say so: detached() goes on to end().
     reason_ = action.reason;
     guest_.output->pass();
-    pipeline_->abandon();
+    pipeline_->abandon(true);
     sender_.clear();
     return;
   }

@@ -60,6 +60,7 @@ class PrimaryGuard final {
   void inspect();
   void inspected(Result<ProtectedGuest> guest);
   void run(std::vector<Endpoint> links);
+  [[nodiscard]] Result<std::unique_ptr<PrimaryDisks>> open_disks();
   void watch_guest();
   void look_for_guest();
   void guest_gone();
@@ -107,6 +108,7 @@ class PrimaryGuard final {
   void serve_unprotect(const http::Responder& responder);
   void verified(const link::VerifyResult& result);
   [[nodiscard]] GuardStatus status() const;
+  [[nodiscard]] std::vector<GuardStatus::Disk> disk_status() const;
   Status record(StateRecord record);
 
   boost::asio::io_context& io_;

@@ -81,6 +81,7 @@ void PrimaryGuard::receive(const link::Message& message) {
   const engine::Time now = engine_now();
   if (const auto* ack = std::get_if<link::Ack>(&message)) {
     REMUS_FAULT_POINT("ack.received");
+    if (ack->session == engine_->session()) pipeline_->survives(ack->survives);
     engine_->acked(now, ack->session, ack->epoch);
   } else if (const auto* beat = std::get_if<link::HeartbeatMsg>(&message)) {
     if (beat->heartbeat.echo != engine::Time{}) {
@@ -92,6 +93,7 @@ void PrimaryGuard::receive(const link::Message& message) {
   } else if (const auto* active = std::get_if<link::Active>(&message)) {
     engine_->backup_is_active(now, active->generation);
   } else if (const auto* ready = std::get_if<link::SessionReady>(&message)) {
+    pipeline_->disks_base(ready->disks_base);
     if (!ready->hashes_follow) pipeline_->backup_ready(ready->session);
   } else if (const auto* offer = std::get_if<link::HashOffer>(&message)) {
     pipeline_->offer(offer->session, offer->first_page, offer->hashes);
@@ -109,8 +111,11 @@ void PrimaryGuard::receive(const link::Message& message) {
 Pipeline::Events PrimaryGuard::pipeline_events() {
   Pipeline::Events events;
   events.layout_known = [this](engine::Session session, const checkpoint::Layout& layout) {
-    send(link::SessionBegin{
-        .session = session, .generation = engine_->generation(), .layout = layout, .wants_hashes = true});
+    send(link::SessionBegin{.session = session,
+                            .generation = engine_->generation(),
+                            .layout = layout,
+                            .wants_hashes = true,
+                            .resync_base = pipeline_->disks() != nullptr ? pipeline_->disks()->base() : 0});
   };
   events.progress = [this](engine::Session, hypervisor::SyncProgress progress) {
     if (sync_) sync_ = progress;
@@ -133,11 +138,11 @@ Pipeline::Events PrimaryGuard::pipeline_events() {
     after_event();
   };
   events.captured = [this](engine::Session session, engine::Epoch epoch,
-                           const hypervisor::CaptureReport& report) {
+                           const hypervisor::CaptureReport& report, std::uint64_t disk_bytes) {
     record_capture(report);
     if (verify_ && verify_->epoch == 0) verify_->epoch = epoch;
     const std::uint64_t bytes =
-        (report.pages + report.zero_pages) * checkpoint::page_bytes + report.device_bytes;
+        (report.pages + report.zero_pages) * checkpoint::page_bytes + report.device_bytes + disk_bytes;
     raw_bytes_ += bytes;
     engine_->captured(engine_now(), session, epoch,
                       {.pages = report.pages + report.zero_pages,
@@ -168,6 +173,19 @@ Pipeline::Events PrimaryGuard::pipeline_events() {
   events.detached = [this] {
     if (!engine_ || ending_ || fencing_) return;
     if (engine_->state() == engine::PrimaryState::ended) end(reason_);
+  };
+  events.disks_copied = [this](engine::Session, std::uint64_t bytes) {
+    const std::uint64_t all = pipeline_->disks()->bytes();
+    events_.add("disk",
+                bytes == all
+                    ? fmt::format("all of the disks, {} MiB, went to the backup", all >> 20)
+                    : fmt::format("{} of {} MiB of the disks went to the backup: what its replicas lacked",
+                                  bytes >> 20, all >> 20),
+                {{"copied_bytes", bytes}, {"bytes", all}});
+  };
+  events.disks_press = [this] {
+    engine_->checkpoint_now(engine_now());
+    after_event();
   };
   return events;
 }

@@ -14,9 +14,11 @@ namespace remus::guard {
 using engine::Epoch;
 using engine::Session;
 
-Replica::Replica(boost::asio::io_context& io, std::unique_ptr<hypervisor::Standby> standby, Events events)
+Replica::Replica(boost::asio::io_context& io, std::unique_ptr<hypervisor::Standby> standby, BackupDisks disks,
+                 Events events)
     : io_{io},
       events_{std::move(events)},
+      disks_{std::move(disks)},
       standby_{std::move(standby)},
       apply_{std::make_unique<Worker>("remus-apply")},
       check_{std::make_unique<Worker>("remus-check")} {}
@@ -73,29 +75,39 @@ void Replica::build(hypervisor::GuestDescription guest) {
 }
 
 void Replica::prepare(Session session, hypervisor::GuestDescription guest, checkpoint::Layout layout,
-                      bool wants_hashes) {
-  apply_->post([this, session, guest = std::move(guest), layout = std::move(layout), wants_hashes] {
-    if (!current(session)) return;
-    REMUS_FAULT_POINT("standby.prepare");
-    const bool had_image = image_.has_value();
-    const Status ready = prepare_now(guest, layout);
-    if (!ready) {
-      post([this, session, error = ready.error()] {
-        if (current(session)) events_.prepare_failed(session, error);
+                      bool wants_hashes, Session disks_base) {
+  // Through the check thread: what it still does with disk writes of an earlier session comes first.
+  check_->post(
+      [this, session, guest = std::move(guest), layout = std::move(layout), wants_hashes, disks_base] {
+        apply_->post([this, session, guest, layout, wants_hashes, disks_base] {
+          prepare_on_thread(session, guest, layout, wants_hashes, disks_base);
+        });
       });
-      return;
-    }
-    sync_failed_ = false;
-    const bool kept = had_image && wants_hashes;
-    // Taken from memory itself: a waiting QEMU may have put its own firmware into what is otherwise zero.
-    image_->reseed(session);
-    image_->recompute();
-    check_->post([this, layout] { check_decoder_ = std::make_unique<checkpoint::BatchDecoder>(layout); });
-    post([this, session, kept] {
-      if (current(session)) events_.prepared(session, kept);
+}
+
+void Replica::prepare_on_thread(Session session, const hypervisor::GuestDescription& guest,
+                                const checkpoint::Layout& layout, bool wants_hashes, Session disks_base) {
+  if (!current(session)) return;
+  REMUS_FAULT_POINT("standby.prepare");
+  const bool had_image = image_.has_value();
+  Status ready = prepare_now(guest, layout);
+  if (ready) ready = begin_disks(session, disks_base);
+  if (!ready) {
+    post([this, session, error = ready.error()] {
+      if (current(session)) events_.prepare_failed(session, error);
     });
-    if (kept) offer_hashes(session);
+    return;
+  }
+  sync_failed_ = false;
+  const bool kept = had_image && wants_hashes;
+  // Taken from memory itself: a waiting QEMU may have put its own firmware into what is otherwise zero.
+  image_->reseed(session);
+  image_->recompute();
+  check_->post([this, layout] { check_decoder_ = std::make_unique<checkpoint::BatchDecoder>(layout); });
+  post([this, session, kept, disks_base] {
+    if (current(session)) events_.prepared(session, kept, disks_base);
   });
+  if (kept) offer_hashes(session);
 }
 
 Status Replica::prepare_now(const hypervisor::GuestDescription& guest, const checkpoint::Layout& layout) {
@@ -189,7 +201,8 @@ void Replica::receive(const link::EpochEnd& message, std::size_t bulk_bytes) {
   if (held)
     for (const auto& batch : held->batches) batch_bytes += batch.size();
   if (!held || held->epoch != message.epoch || held->batches.size() != message.batches ||
-      batch_bytes != message.batch_bytes || held->device_packed.size() != message.device_bytes) {
+      batch_bytes != message.batch_bytes || held->device_packed.size() != message.device_bytes ||
+      held->disk_batches != message.disk_batches || held->disk_bytes != message.disk_bytes) {
     if (held) held_bytes_ -= held->bulk_bytes;
     return malformed(message.session,
                      fmt::format("epoch {} does not add up to what its end says", message.epoch));
@@ -223,6 +236,8 @@ void Replica::check_end(Session session, std::shared_ptr<HeldEpoch> held) {
       else
         held->fault = state.error();
     }
+    if (!held->fault)
+      if (const Status kept = commit_disks(*held); !kept) held->fault = kept.error();
     if (held->fault) return malformed(session, fmt::format("epoch {}: {}", held->epoch, held->fault->what));
     held->device_packed = {};
     const auto tell = [this, session, held] { post([this, session, held] { became_whole(session, held); }); };
@@ -256,6 +271,10 @@ void Replica::became_whole(Session session, const std::shared_ptr<HeldEpoch>& he
 }
 
 void Replica::discard_torn() {
+  if (disks_.replicas)
+    check_->post([this, session = session_.load()] {
+      if (current(session)) disks_.replicas->drop_torn();
+    });
   if (assembling_) held_bytes_ -= assembling_->bulk_bytes;
   assembling_.reset();
   settle_credit();
@@ -297,6 +316,10 @@ void Replica::apply_now(Session session, const std::shared_ptr<HeldEpoch>& held)
       });
       return;
     }
+    if (const Status applied = apply_disks(held->epoch); !applied) {
+      post([this, session, error = applied.error()] { events_.apply_failed(session, error); });
+      return;
+    }
     device_state_ = held->device_state;
     REMUS_FAULT_POINT("apply.done");
     post([this, session, held] {
@@ -306,20 +329,30 @@ void Replica::apply_now(Session session, const std::shared_ptr<HeldEpoch>& held)
       settle_credit();
       events_.applied(session, held->epoch);
     });
+    settle_disks(session);
   });
 }
 
-void Replica::activate() {
-  apply_->post([this] {
-    REMUS_FAULT_POINT("activate.begin");
-    const auto report = standby_->activate(device_state_);
-    REMUS_FAULT_POINT("activate.done");
-    post([this, report] {
-      if (report)
-        events_.activated(*report);
-      else
-        events_.activation_failed(report.error());
-    });
+void Replica::activate(Epoch epoch) {
+  session_ = 0;
+  assembling_.reset();
+  // Through the check thread: what it still does with disk writes comes first.
+  check_->post([this, epoch] { apply_->post([this, epoch] { activate_on_thread(epoch); }); });
+}
+
+void Replica::activate_on_thread(Epoch epoch) {
+  REMUS_FAULT_POINT("activate.begin");
+  Result<hypervisor::ActivationReport> report{};
+  if (const Status ready = activate_disks(epoch); !ready)
+    report = std::unexpected(ready.error());
+  else
+    report = standby_->activate(device_state_);
+  REMUS_FAULT_POINT("activate.done");
+  post([this, report] {
+    if (report)
+      events_.activated(*report);
+    else
+      events_.activation_failed(report.error());
   });
 }
 

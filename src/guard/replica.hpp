@@ -22,6 +22,7 @@
 #include "checkpoint/device_codec.hpp"
 #include "checkpoint/image.hpp"
 #include "engine/types.hpp"
+#include "guard/backup_disks.hpp"
 #include "guard/worker.hpp"
 #include "hypervisor/standby.hpp"
 #include "link/messages.hpp"
@@ -34,7 +35,8 @@ class Replica final {
     /// Whether this host has what the standby needs.
     std::function<void(const Status&)> built{};
     /// The standby stands and waits for the synchronization. `hashes_follow`: offers come next.
-    std::function<void(engine::Session, bool hashes_follow)> prepared{};
+    /// `disks_base`: as asked for, if what the disks hold is of that session; else 0.
+    std::function<void(engine::Session, bool hashes_follow, engine::Session disks_base)> prepared{};
     std::function<void(link::HashOffer)> offer{};
     std::function<void(engine::Session, const Error&)> prepare_failed{};
     /// An epoch is here, whole and well-formed.
@@ -52,7 +54,8 @@ class Replica final {
     std::function<void(link::VerifyResult)> verified{};
   };
 
-  Replica(boost::asio::io_context& io, std::unique_ptr<hypervisor::Standby> standby, Events events);
+  Replica(boost::asio::io_context& io, std::unique_ptr<hypervisor::Standby> standby, BackupDisks disks,
+          Events events);
   Replica(const Replica&) = delete;
   Replica& operator=(const Replica&) = delete;
   ~Replica();
@@ -63,12 +66,14 @@ class Replica final {
   void build(hypervisor::GuestDescription guest);
   /// Builds the standby, or keeps the one there is if it fits, and offers what its image holds.
   void prepare(engine::Session session, hypervisor::GuestDescription guest, checkpoint::Layout layout,
-               bool wants_hashes);
+               bool wants_hashes, engine::Session disks_base);
 
   // What came over the link, with the bytes it counts against the window.
   void receive(link::SyncPages message, std::size_t bulk_bytes);
   void receive(const link::EpochBegin& message, std::size_t bulk_bytes);
   void receive(link::EpochPages message, std::size_t bulk_bytes);
+  void receive(link::DiskSync message, std::size_t bulk_bytes);
+  void receive(link::DiskWrites message, std::size_t bulk_bytes);
   void receive(const link::EpochDevice& message, std::size_t bulk_bytes);
   void receive(const link::EpochEnd& message, std::size_t bulk_bytes);
   void receive(const link::VerifyBegin& message, std::size_t bulk_bytes);
@@ -76,11 +81,16 @@ class Replica final {
 
   void discard_torn();
   void apply(engine::Session session, engine::Epoch epoch);
-  void activate();
+  /// The guest as of `epoch`, which is the newest one applied. Nothing more of the session is taken.
+  void activate(engine::Epoch epoch);
   void discard();
   /// Asks whether the standby is still alive; standby_lost follows if not.
   void check_health();
 
+  /// Disk writes of epochs before it survive the death of this host; 0: of none.
+  [[nodiscard]] engine::Epoch survives() const noexcept {
+    return disks_.replicas ? disks_.replicas->survives() : 0;
+  }
   [[nodiscard]] std::size_t held_bytes() const noexcept { return held_bytes_; }
   [[nodiscard]] nlohmann::json handle() const { return standby_->handle(); }
 
@@ -95,6 +105,8 @@ class Replica final {
     std::vector<std::byte> device_state{};  ///< check thread fills it
     std::optional<Error> fault{};           ///< check thread
     checkpoint::Hash128 image_hash{};
+    std::uint32_t disk_batches{};
+    std::uint64_t disk_bytes{};
     std::size_t bulk_bytes{};
   };
   struct Verification {
@@ -117,6 +129,15 @@ class Replica final {
   [[nodiscard]] Status prepare_now(const hypervisor::GuestDescription& guest,
                                    const checkpoint::Layout& layout);
   void offer_hashes(engine::Session session);
+  void activate_on_thread(engine::Epoch epoch);
+  void prepare_on_thread(engine::Session session, const hypervisor::GuestDescription& guest,
+                         const checkpoint::Layout& layout, bool wants_hashes, engine::Session disks_base);
+  /// The disks' part of what is done to memory (replica_disks.cpp).
+  Status begin_disks(engine::Session session, engine::Session& base);
+  Status commit_disks(const HeldEpoch& held);
+  Status apply_disks(engine::Epoch epoch);
+  void settle_disks(engine::Session session);
+  Status activate_disks(engine::Epoch epoch);
 
   boost::asio::io_context& io_;
   Events events_;
@@ -133,6 +154,7 @@ class Replica final {
   std::size_t owed_bytes_{0};  ///< received, not credited
 
   // apply thread
+  BackupDisks disks_;
   std::unique_ptr<hypervisor::Standby> standby_;
   std::optional<checkpoint::Layout> layout_{};
   std::optional<checkpoint::Image> image_{};

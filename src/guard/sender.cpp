@@ -14,9 +14,13 @@ std::size_t device_parts(const checkpoint::EncodedEpoch& data) {
   return (data.device_state().size() + device_chunk_bytes - 1) / device_chunk_bytes;
 }
 
-link::Payload part_of(const std::shared_ptr<const checkpoint::EncodedEpoch>& data,
-                      std::span<const std::byte> bytes) {
-  return link::Payload{data, bytes};
+template <typename Owner>
+link::Payload part_of(const std::shared_ptr<const Owner>& owner, std::span<const std::byte> bytes) {
+  return link::Payload{owner, bytes};
+}
+
+std::size_t disk_parts(const Outbound& item) {
+  return item.disks ? item.disks->size() : 0;
 }
 
 }  // namespace
@@ -55,19 +59,20 @@ void Sender::clear() {
   next_ = 0;
   part_ = 0;
   sync_batch_ = 0;
+  disk_sync_batch_ = 0;
 }
 
 std::size_t Sender::kept_bytes() const noexcept {
   std::size_t bytes = 0;
   for (const auto& item : items_)
-    if (item.data) bytes += item.data->total_bytes();
+    bytes += (item.data ? item.data->total_bytes() : 0) + (item.disks ? item.disks->bytes() : 0);
   return bytes;
 }
 
 std::size_t Sender::parts(const Outbound& item) const noexcept {
   switch (item.kind) {
-    case Outbound::Kind::sync: return item.data->batches();
-    case Outbound::Kind::epoch: return 2 + item.data->batches() + device_parts(*item.data);
+    case Outbound::Kind::sync: return (item.data ? item.data->batches() : 0) + disk_parts(item);
+    case Outbound::Kind::epoch: return 2 + item.data->batches() + disk_parts(item) + device_parts(*item.data);
     case Outbound::Kind::messages: return item.messages.size();
   }
   return 0;
@@ -90,28 +95,52 @@ void Sender::pump() {
 }
 
 bool Sender::send_part(const Outbound& item) {
-  if (item.kind == Outbound::Kind::messages) return send(item.messages[part_]);
-  const auto& data = *item.data;
-  if (item.kind == Outbound::Kind::sync) {
-    const auto bytes = data.batch(part_);
-    if (!send(link::SyncPages{item.session, sync_batch_, part_of(item.data, bytes)})) return false;
-    ++sync_batch_;
-    REMUS_FAULT_POINT("send.sync_pages");
+  switch (item.kind) {
+    case Outbound::Kind::messages: return send(item.messages[part_]);
+    case Outbound::Kind::sync: return send_sync(item);
+    case Outbound::Kind::epoch: return send_epoch(item);
+  }
+  return false;
+}
+
+bool Sender::send_sync(const Outbound& item) {
+  const std::size_t pages = item.data ? item.data->batches() : 0;
+  if (part_ >= pages) {
+    if (!send(link::DiskSync{item.session, disk_sync_batch_,
+                             part_of(item.disks, item.disks->batch(part_ - pages))}))
+      return false;
+    ++disk_sync_batch_;
+    REMUS_FAULT_POINT("send.disk_sync");
     return true;
   }
+  if (!send(link::SyncPages{item.session, sync_batch_, part_of(item.data, item.data->batch(part_))}))
+    return false;
+  ++sync_batch_;
+  REMUS_FAULT_POINT("send.sync_pages");
+  return true;
+}
 
-  const std::size_t batches = data.batches();
-  const std::size_t devices = device_parts(data);
+/// Beginning, pages, disk writes, device state, end.
+bool Sender::send_epoch(const Outbound& item) {
+  const auto& data = *item.data;
   if (part_ == 0) {
     REMUS_FAULT_POINT("send.epoch_begin");
     return send(link::EpochBegin{item.session, item.epoch, item.captured_pages, data.device_state().size()});
   }
-  if (const std::size_t i = part_ - 1; i < batches) {
+  std::size_t i = part_ - 1;
+  if (i < data.batches()) {
     REMUS_FAULT_POINT("send.epoch_pages");
     return send(
         link::EpochPages{item.epoch, static_cast<std::uint32_t>(i), part_of(item.data, data.batch(i))});
   }
-  if (const std::size_t i = part_ - 1 - batches; i < devices) {
+  i -= data.batches();
+  if (i < disk_parts(item)) {
+    REMUS_FAULT_POINT("send.disk_writes");
+    return send(link::DiskWrites{item.epoch, static_cast<std::uint32_t>(i),
+                                 part_of(item.disks, item.disks->batch(i))});
+  }
+  i -= disk_parts(item);
+  if (i < device_parts(data)) {
     const std::size_t offset = i * device_chunk_bytes;
     const std::span<const std::byte> state{data.device_state()};
     REMUS_FAULT_POINT("send.epoch_device");
@@ -119,13 +148,20 @@ bool Sender::send_part(const Outbound& item) {
         item.epoch, offset,
         part_of(item.data, state.subspan(offset, std::min(device_chunk_bytes, state.size() - offset)))});
   }
+  return send_end(item);
+}
+
+bool Sender::send_end(const Outbound& item) {
+  const auto& data = *item.data;
   const auto& digest = data.digest();
   link::EpochEnd end{.session = item.session,
                      .epoch = item.epoch,
-                     .batches = static_cast<std::uint32_t>(batches),
+                     .batches = static_cast<std::uint32_t>(data.batches()),
                      .pages = digest.pages,
                      .batch_bytes = data.batch_bytes(),
                      .device_bytes = data.device_state().size()};
+  end.disk_batches = static_cast<std::uint32_t>(disk_parts(item));
+  end.disk_bytes = item.disks ? item.disks->bytes() : 0;
   for (std::size_t i = 0; i < 8; ++i) {
     end.image_hash[i] = static_cast<std::byte>(digest.image_hash.low >> (8 * i));
     end.image_hash[8 + i] = static_cast<std::byte>(digest.image_hash.high >> (8 * i));

@@ -38,6 +38,9 @@ class Sender final {
 
  private:
   [[nodiscard]] bool send_part(const Outbound& item);
+  [[nodiscard]] bool send_sync(const Outbound& item);
+  [[nodiscard]] bool send_epoch(const Outbound& item);
+  [[nodiscard]] bool send_end(const Outbound& item);
   [[nodiscard]] bool send(const link::Message& message);
   [[nodiscard]] std::size_t parts(const Outbound& item) const noexcept;
 
@@ -46,6 +49,7 @@ class Sender final {
   std::size_t next_{0};  ///< item being sent
   std::size_t part_{0};  ///< of that item
   std::uint32_t sync_batch_{0};
+  std::uint32_t disk_sync_batch_{0};
   std::uint64_t sent_payload_bytes_{0};
 };
 

@@ -151,11 +151,41 @@ Result<Endpoint> parse_endpoint(std::string_view text) {
 }
 
 nlohmann::json to_json(const hypervisor::GuestDescription& d) {
-  return {{"hypervisor", d.hypervisor},
-          {"version", d.version},
-          {"memory_bytes", d.memory_bytes},
-          {"details", d.details}};
+  nlohmann::json out{{"hypervisor", d.hypervisor},
+                     {"version", d.version},
+                     {"memory_bytes", d.memory_bytes},
+                     {"details", d.details}};
+  for (const auto& disk : d.disks)
+    out["disks"].push_back(
+        {{"name", disk.name}, {"bytes", disk.bytes}, {"image", disk.image}, {"format", disk.format}});
+  return out;
 }
+
+namespace {
+
+Status read_guest_disks(const nlohmann::json& value, const Where& where,
+                        std::vector<hypervisor::GuestDisk>& out) {
+  constexpr std::size_t disks_max = 64;
+  if (!value.is_array() || value.size() > disks_max)
+    return where.fail(fmt::format("expected a list of at most {} disks", disks_max));
+  for (const auto& item : value) {
+    hypervisor::GuestDisk disk;
+    StrictObject object{item, where};
+    object.read("name", disk.name, Need::required)
+        .read("bytes", disk.bytes, Need::required)
+        .read("image", disk.image)
+        .read("format", disk.format);
+    if (auto status = object.finish(); !status) return status;
+    if (disk.name.empty() || disk.bytes == 0 || disk.bytes > std::uint64_t{1} << 56)
+      return where.fail(fmt::format("disk '{}' of {} bytes makes no sense", disk.name, disk.bytes));
+    if (std::ranges::find(out, disk.name, &hypervisor::GuestDisk::name) != out.end())
+      return where.fail(fmt::format("disk '{}' is there twice", disk.name));
+    out.push_back(std::move(disk));
+  }
+  return {};
+}
+
+}  // namespace
 
 Result<hypervisor::GuestDescription> description_from_json(const nlohmann::json& value, const Where& where) {
   hypervisor::GuestDescription d;
@@ -163,9 +193,13 @@ Result<hypervisor::GuestDescription> description_from_json(const nlohmann::json&
   object.read("hypervisor", d.hypervisor, Need::required)
       .read("version", d.version, Need::required)
       .read("memory_bytes", d.memory_bytes, Need::required)
-      .read_with("details", [&](const nlohmann::json& details, const Where&) -> Status {
-        d.details = details;
-        return {};
+      .read_with("details",
+                 [&](const nlohmann::json& details, const Where&) -> Status {
+                   d.details = details;
+                   return {};
+                 })
+      .read_with("disks", [&](const nlohmann::json& disks, const Where& at) {
+        return read_guest_disks(disks, at, d.disks);
       });
   if (auto status = object.finish(); !status) return std::unexpected(status.error());
   if (auto status = check_hypervisor(d.hypervisor, where); !status) return std::unexpected(status.error());

@@ -108,7 +108,7 @@ class Pair:
 
     # -- failover and back ---------------------------------------------------------------------------------------
 
-    def turn_round(self) -> None:
+    def turn_round(self, *options: str) -> None:
         """After a failover: boots the dead host and protects the guest from where it runs now, to it."""
         dead = self.primary
         self.primary, self.backup = self.backup, self.primary
@@ -119,7 +119,7 @@ class Pair:
             host.boot()
         self.lab.start_remus(dead)
         self.qmp = self.status()["qmp"]
-        eventually(lambda: self.protect(check=False).returncode == 0, PATIENCE_S, what="protected the other way round",
+        eventually(lambda: self.protect(*options, check=False).returncode == 0, PATIENCE_S, what="protected the other way round",
                    pause=0.5)
         self.wait_protected()
 

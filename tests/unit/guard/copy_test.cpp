@@ -1,154 +1,8 @@
 // Pipeline and Replica face to face, without a network: whatever the guest does, the copy is exact.
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-
-#include <boost/asio/io_context.hpp>
-#include <chrono>
-#include <random>
-
-#include "fake_guest.hpp"
-#include "guard/pipeline.hpp"
-#include "guard/replica.hpp"
+#include "copy.hpp"
 
 namespace remus::guard::testing {
 namespace {
-
-using engine::Epoch;
-using engine::Session;
-
-class Copy : public ::testing::Test {
- protected:
-  Copy() {
-    Pipeline::Events p;
-    p.layout_known = [this](Session session, const checkpoint::Layout& layout) {
-      replica.prepare(session, {}, layout, true);
-    };
-    p.progress = [](Session, hypervisor::SyncProgress) {};
-    p.synchronized = [this](Session, const hypervisor::CaptureReport&) { ++synchronized; };
-    p.sync_failed = [this](Session, const Error& e) { errors.push_back(e); };
-    p.captured = [this](Session, Epoch epoch, const hypervisor::CaptureReport&) { captured = epoch; };
-    p.capture_failed = [this](Session, const Error& e) { errors.push_back(e); };
-    p.ready = [this](Session) { ++ready; };
-    p.encoded = [this](const Outbound& item) { deliver(item); };
-    p.encode_failed = [this](Session, const Error& e) { errors.push_back(e); };
-    p.detached = [this] { ++detached; };
-    pipeline = std::make_unique<Pipeline>(io, domain, output, GuestOptions{}, std::move(p));
-  }
-  ~Copy() override { pipeline.reset(); }
-
-  Replica::Events replica_events() {
-    Replica::Events r;
-    r.prepared = [this](Session session, bool hashes_follow) {
-      offered = hashes_follow;
-      if (!hashes_follow) pipeline->backup_ready(session);
-    };
-    r.offer = [this](const link::HashOffer& offer) {
-      pipeline->offer(offer.session, offer.first_page, offer.hashes);
-      if (offer.last) pipeline->backup_ready(offer.session);
-    };
-    r.prepare_failed = [this](Session, const Error& e) { errors.push_back(e); };
-    r.whole = [this](Session session, Epoch epoch) {
-      whole = epoch;
-      wholes.push_back(epoch);
-      if (apply_whole) replica.apply(session, epoch);
-    };
-    r.malformed = [this](Session, const Error& e) { errors.push_back(e); };
-    r.applied = [this](Session, Epoch epoch) { applied = epoch; };
-    r.apply_failed = [this](Session, const Error& e) { errors.push_back(e); };
-    r.consumed = [this](std::size_t bytes) { consumed += bytes; };
-    r.activated = [this](const hypervisor::ActivationReport&) { ++activated; };
-    r.activation_failed = [this](const Error& e) { errors.push_back(e); };
-    r.discarded = [this] { ++discarded; };
-    r.standby_lost = [this](const Error& e) { errors.push_back(e); };
-    r.verified = [this](const link::VerifyResult& result) { verified = result; };
-    return r;
-  }
-
-  // What Sender and the link do, without them.
-  void deliver(const Outbound& item) {
-    last = item;
-    if (drop_outbound) return;
-    if (postpone_outbound) return postponed.push_back(item);
-    if (item.kind == Outbound::Kind::messages) {
-      for (const auto& message : item.messages) {
-        if (const auto* begin = std::get_if<link::VerifyBegin>(&message)) replica.receive(*begin, 1);
-        if (const auto* hashes = std::get_if<link::VerifyHashes>(&message)) replica.receive(*hashes, 1);
-      }
-      return;
-    }
-    if (item.kind == Outbound::Kind::sync) {
-      for (std::size_t i = 0; i < item.data->batches(); ++i) {
-        wire_bytes += item.data->batch(i).size();
-        replica.receive(link::SyncPages{item.session, 0, {item.data, item.data->batch(i)}}, 1);
-      }
-      return;
-    }
-    deliver_epoch(item, {});
-  }
-  void deliver_epoch(const Outbound& item, const std::function<void(link::EpochEnd&)>& spoil) {
-    replica.receive(link::EpochBegin{item.session, item.epoch, 0, 0}, 1);
-    for (std::size_t i = 0; i < item.data->batches(); ++i)
-      replica.receive(
-          link::EpochPages{item.epoch, static_cast<std::uint32_t>(i), {item.data, item.data->batch(i)}}, 1);
-    replica.receive(link::EpochDevice{item.epoch, 0, {item.data, item.data->device_state()}}, 1);
-    link::EpochEnd end{.session = item.session,
-                       .epoch = item.epoch,
-                       .batches = static_cast<std::uint32_t>(item.data->batches()),
-                       .pages = item.data->digest().pages,
-                       .batch_bytes = item.data->batch_bytes(),
-                       .device_bytes = item.data->device_state().size()};
-    for (std::size_t i = 0; i < 8; ++i) {
-      end.image_hash[i] = static_cast<std::byte>(item.data->digest().image_hash.low >> (8 * i));
-      end.image_hash[8 + i] = static_cast<std::byte>(item.data->digest().image_hash.high >> (8 * i));
-    }
-    if (spoil) spoil(end);
-    replica.receive(end, 1);
-  }
-
-  /// Runs the main loop until `done`; a test that waits longer than 20 s fails.
-  void until(const std::function<bool()>& done) {
-    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds{20};
-    while (!done() && errors.empty()) {
-      ASSERT_LT(std::chrono::steady_clock::now(), give_up);
-      io.restart();
-      io.run_for(std::chrono::milliseconds{2});
-    }
-  }
-  void synchronize(Session session) {
-    const int before = synchronized;
-    applied.reset();
-    replica.begin(session);
-    pipeline->synchronize(session);
-    until([&] { return synchronized > before && applied == Epoch{0}; });
-  }
-  void checkpoint(Session session, Epoch epoch) {
-    pipeline->capture(session, epoch);
-    until([&] { return applied == epoch; });
-  }
-  [[nodiscard]] std::vector<std::byte> image() const {
-    std::vector<std::byte> all;
-    for (const auto& block : view.memory) all.insert(all.end(), block.begin(), block.end());
-    return all;
-  }
-
-  boost::asio::io_context io{};
-  std::mt19937_64 random{42};
-  FakeDomain domain{small_layout()};
-  FakeOutput output{};
-  FakeStandby::View view{};
-  Replica replica{io, std::make_unique<FakeStandby>(view), replica_events()};
-  std::unique_ptr<Pipeline> pipeline{};
-
-  std::vector<Error> errors{};
-  int synchronized{0}, ready{0}, detached{0}, activated{0}, discarded{0};
-  std::optional<Epoch> captured{}, whole{}, applied{};
-  std::optional<link::VerifyResult> verified{};
-  bool offered{false}, apply_whole{true}, drop_outbound{false}, postpone_outbound{false};
-  std::vector<Outbound> postponed{};
-  std::vector<Epoch> wholes{};
-  std::size_t wire_bytes{0}, consumed{0};
-  Outbound last{};
-};
 
 TEST_F(Copy, IsExactAfterEveryEpoch) {
   domain.change(random, 4000);
@@ -171,7 +25,7 @@ TEST_F(Copy, ActivatesWithTheDeviceStateOfTheNewestAppliedEpoch) {
   domain.change(random, 10);
   checkpoint(1, 2);
   const auto devices = domain.devices();
-  replica.activate();
+  replica.activate(2);
   until([&] { return activated == 1; });
   EXPECT_EQ(view.activated_with, devices);
 }

@@ -6,7 +6,7 @@
 namespace remus::guard {
 namespace {
 
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 Result<VerifyRequest> asked(std::string body, std::vector<DiskOption> disks) {
   GuardSpec spec;

@@ -1,0 +1,83 @@
+// Pipeline's part in replicating the guest's disks: copying them, and encoding what was written.
+#include <chrono>
+#include <utility>
+
+#include "guard/pipeline.hpp"
+
+namespace remus::guard {
+
+using engine::Session;
+
+namespace {
+constexpr std::chrono::milliseconds watch_interval{10};
+}  // namespace
+
+bool Pipeline::copy_disks(Session session) {
+  if (!disks_) return true;
+  draining_ = session;
+  const std::uint64_t memory_bytes = domain_.description().memory_bytes;
+  const Status copied = disks_->copy(disks_base_, [this, session, memory_bytes](PrimaryDisks::Progress done) {
+    copied_bytes_ = done.done_bytes;
+    post([this, session, done, memory_bytes] {
+      if (current(session))
+        events_.progress(session,
+                         {.done_bytes = done.done_bytes, .total_bytes = done.total_bytes + memory_bytes});
+    });
+  });
+  if (copied) {
+    post([this, session, bytes = copied_bytes_.load()] {
+      if (current(session)) events_.disks_copied(session, bytes);
+    });
+    return true;
+  }
+  refused_ = copied.error();
+  return false;
+}
+
+void Pipeline::release(engine::Epoch upto) {
+  if (disks_) disks_->release(upto);
+}
+
+void Pipeline::survives(engine::Epoch end) {
+  if (disks_) disks_->survives(end);
+}
+
+void Pipeline::watch_disks(const std::stop_token& stop) {
+  while (!stop.stop_requested()) {
+    std::this_thread::sleep_for(watch_interval);
+    if (const Session session = draining_; session != 0) {
+      if (!drain_waits_.exchange(true)) encode_->post([this] { drain_disks(); });
+    } else if (disks_->wants_mark()) {
+      post([this] { events_.disks_press(); });
+    }
+  }
+}
+
+void Pipeline::drain_disks() {
+  drain_waits_ = false;
+  const Session session = draining_;
+  if (session == 0 || !current(session)) return;
+  auto batches = disks_->drain();
+  if (!batches) {
+    post([this, session, error = batches.error()] { events_.encode_failed(session, error); });
+    return;
+  }
+  if (*batches != nullptr)
+    post([this, session, batches = std::move(*batches)]() mutable {
+      if (current(session))
+        events_.encoded({.kind = Outbound::Kind::sync, .session = session, .disks = std::move(batches)});
+    });
+}
+
+bool Pipeline::encode_disks(Session session, const PrimaryDisks::Marks& marks, Outbound& item) {
+  if (!disks_) return true;
+  auto batches = disks_->encode(marks);
+  if (!batches) {
+    post([this, session, error = batches.error()] { events_.encode_failed(session, error); });
+    return false;
+  }
+  item.disks = std::move(*batches);
+  return true;
+}
+
+}  // namespace remus::guard

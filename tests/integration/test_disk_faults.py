@@ -1,0 +1,130 @@
+"""Whatever fails around a guest's disks: it runs on, protection comes back, and what comes back is right.
+
+Right is proved by what matters: after each scenario the primary's host dies, the guest goes on with the backup's disk, and in
+the end the database has every acknowledged transaction.
+"""
+
+import signal
+
+import pytest
+from account import DISK, SPEC, Account
+from eventually import eventually
+from pair import Pair, settle
+
+from lab.qemu import Lab
+
+
+@pytest.fixture(scope="module")
+def pair(machine):
+    with Lab("diskfaults") as lab:
+        pair = Pair(lab)
+        pair.start_guest(SPEC)
+        pair.protect("--disk", DISK)
+        pair.wait_protected()
+        yield pair
+
+
+@pytest.fixture(scope="module")
+def session(pair):
+    """One client for all: a database has one account."""
+    session = Account(pair)
+    yield session
+    print(session.close())
+
+
+@pytest.fixture
+def account(pair, session):
+    """Transactions that go on through the scenario; then the host dies, and they go on where the backup was."""
+    pair.wait_protected()
+    session.moves()
+    yield session
+    session.moves()
+    pair.wait_protected()
+    pair.wait_for_commits()
+    pair.lab.host(pair.primary).power_cut()
+    pair.wait_active_on_backup()
+    session.moves()
+    pair.turn_round("--disk", DISK)
+
+
+def copied(pair) -> list[int]:
+    """What each synchronization since the guard's start has copied of the disk, in bytes."""
+    events = pair.lab.remus_json(pair.primary, "events", pair.name)
+    return [event["data"]["copied_bytes"] for event in events if event.get("kind") == "disk" and "copied_bytes" in event.get("data", {})]
+
+
+def back_to_protected(pair) -> None:
+    eventually(pair.is_protected, 90, what="protection comes back by itself")
+    pair.wait_for_commits(2)
+
+
+def test_backup_guard_killed(pair, account):
+    before = copied(pair)
+    pair.lab.host(pair.backup).signal(pair.guard_pid(pair.backup), signal.SIGKILL)
+    account.moves()
+    back_to_protected(pair)
+    after = copied(pair)
+    assert len(after) > len(before)
+    assert after[-1] < before[0] // 2, "only what has changed is copied again"
+
+
+def test_replication_link_cut_and_restored(pair, account):
+    before = copied(pair)
+    link = pair.lab.link("repl")
+    link.cut()
+    account.moves()
+    settle(4)
+    account.moves()
+    link.restore()
+    back_to_protected(pair)
+    after = copied(pair)
+    assert after == before or after[-1] < before[0] // 2, "only what has changed is copied again"
+
+
+def test_primary_guard_killed(pair, account):
+    pair.lab.host(pair.primary).signal(pair.guard_pid(pair.primary), signal.SIGKILL)
+    account.moves()
+    back_to_protected(pair)
+
+
+@pytest.mark.parametrize("who", ["guard A", "guard B"])
+def test_guard_stopped_for_five_seconds(pair, account, who):
+    host = pair.primary if who == "guard A" else pair.backup
+    pid = pair.guard_pid(host)
+    pair.lab.host(host).signal(pid, signal.SIGSTOP)
+    settle(5)
+    pair.lab.host(host).signal(pid, signal.SIGCONT)
+    account.moves()
+    back_to_protected(pair)
+
+
+def test_backup_host_loses_power(pair, account):
+    host = pair.lab.host(pair.backup)
+    host.power_cut()
+    account.moves()
+    host.boot()
+    pair.lab.start_remus(pair.backup)
+    back_to_protected(pair)
+
+
+def test_the_backups_journal_has_no_room(pair, account):
+    host = pair.lab.host(pair.backup)
+    filler = "/var/lib/remus/filler"
+    host.run(["dd", "if=/dev/zero", f"of={filler}", "bs=1M"], check=False, timeout=120)
+    try:
+        settle(3)
+        account.moves()
+    finally:
+        host.run(["rm", "-f", filler])
+    back_to_protected(pair)
+
+
+def test_unprotect_and_protect_again(pair, account):
+    pair.unprotect()
+    account.moves()
+    with pair.guest.qmp(pair.lab.host(pair.primary)) as qmp:
+        nodes = [node["node-name"] for node in qmp.command("query-named-block-nodes", flat=True)]
+        assert not [name for name in nodes if name.startswith("remus")], "we are out of its way"
+        assert qmp.command("query-jobs") == []
+    pair.protect("--disk", DISK)
+    back_to_protected(pair)

@@ -1,0 +1,172 @@
+// A guest's disks from its writes to their replicas, in the same epochs as its memory.
+#include <filesystem>
+#include <fstream>
+#include <thread>
+
+#include "../temp_dir.hpp"
+#include "copy.hpp"
+#include "disk/posix_storage.hpp"
+#include "fake_disks.hpp"
+
+namespace remus::guard::testing {
+namespace {
+
+constexpr std::uint64_t disk_bytes = 24U << 20U;
+constexpr std::size_t disk_count = 2;
+
+/// Made before the fixture's base, which takes them.
+struct DisksOfBothSides {
+  remus::test::TempDir directory{};
+  FakeDisks* guest{};  ///< the pipeline's
+
+  std::unique_ptr<PrimaryDisks> primary() {
+    auto fake = std::make_unique<FakeDisks>(directory.path(), disk_count, disk_bytes);
+    guest = fake.get();
+    auto disks =
+        PrimaryDisks::create(std::move(fake), {.spill_dir = directory.path(), .map_dir = directory.path()});
+    if (!disks) throw std::runtime_error{disks.error().text()};
+    return std::move(*disks);
+  }
+  [[nodiscard]] std::string replica_path(std::size_t disk) const {
+    return directory.path() / ("replica" + std::to_string(disk));
+  }
+  BackupDisks backup() {
+    BackupDisks out;
+    std::filesystem::create_directory(directory.path() / std::filesystem::path{"journal"});
+    out.folder = std::move(*disk::open_folder(directory.path() / std::filesystem::path{"journal"}));
+    std::vector<disk::ReplicaDisk> disks;
+    for (std::size_t i = 0; i < disk_count; ++i) {
+      std::ofstream{replica_path(i)};
+      disks.push_back({replica_path(i), std::move(*disk::open_replica(replica_path(i))), disk_bytes});
+    }
+    out.replicas = std::move(*disk::ReplicaSet::open(*out.folder, std::move(disks)));
+    return out;
+  }
+};
+
+class DiskCopy : private DisksOfBothSides, public Copy {
+ protected:
+  DiskCopy() : Copy{primary(), backup()} {}
+
+  std::vector<std::byte> some(std::size_t bytes) {
+    std::vector<std::byte> data(bytes);
+    for (auto& byte : data) byte = static_cast<std::byte>(random());
+    return data;
+  }
+  /// Of any length, at any place.
+  void guest_writes(int count) {
+    for (int i = 0; i < count; ++i) {
+      const std::size_t bytes = 1 + random() % 40'000;
+      guest->write(random() % disk_count, random() % (disk_bytes - bytes), some(bytes));
+    }
+  }
+  [[nodiscard]] std::vector<std::byte> replica_content(std::size_t disk) const {
+    std::vector<std::byte> all(disk_bytes);
+    std::ifstream{replica_path(disk), std::ios::binary}.read(reinterpret_cast<char*>(all.data()),
+                                                             static_cast<std::streamsize>(all.size()));
+    return all;
+  }
+  void expect_equal(const std::string& when) {
+    for (std::size_t i = 0; i < disk_count; ++i)
+      EXPECT_TRUE(replica_content(i) == guest->content(i)) << "disk " << i << " " << when;
+  }
+  using DisksOfBothSides::guest;
+};
+
+TEST_F(DiskCopy, IsExactAfterEveryEpoch) {
+  guest_writes(200);
+  synchronize(11);
+  expect_equal("at epoch 0");
+  EXPECT_EQ(copied_bytes, std::vector{disk_count * disk_bytes});
+  for (Epoch epoch = 1; epoch <= 20; ++epoch) {
+    guest_writes(static_cast<int>(random() % 30));
+    domain.change(random, 20);
+    checkpoint(11, epoch);
+    expect_equal("at epoch " + std::to_string(epoch));
+  }
+  EXPECT_THAT(errors, ::testing::IsEmpty());
+}
+
+TEST_F(DiskCopy, WhatIsWrittenDuringTheCopyIsInIt) {
+  guest_writes(300);
+  std::jthread writer{[this](const std::stop_token& stop) {
+    std::mt19937_64 own{5};
+    while (!stop.stop_requested())
+      guest->write(own() % disk_count, 512 * (own() % (disk_bytes / 512 - 8)),
+                   std::vector<std::byte>(512 * (1 + own() % 8), static_cast<std::byte>(own())));
+  }};
+  synchronize(1);
+  writer = {};
+  checkpoint(1, 1);
+  expect_equal("at epoch 1");
+  EXPECT_THAT(errors, ::testing::IsEmpty());
+}
+
+TEST_F(DiskCopy, AnEpochHoldsNoWriteOfTheNextOne) {
+  synchronize(1);
+  guest_writes(20);
+  apply_whole = false;
+  pipeline->capture(1, 1);
+  until([&] { return whole == Epoch{1}; });
+  const auto then = guest->content(0);
+  guest_writes(20);
+  pipeline->capture(1, 2);
+  until([&] { return whole == Epoch{2}; });
+  replica.apply(1, 1);
+  until([&] { return applied == Epoch{1}; });
+  EXPECT_TRUE(replica_content(0) == then);
+  // Epoch 2 is held, and was never told to be the guest's: an activation from 1 leaves it out.
+  replica.activate(1);
+  until([&] { return activated == 1; });
+  EXPECT_TRUE(replica_content(0) == then);
+}
+
+TEST_F(DiskCopy, ASecondSessionCopiesOnlyWhatMayDiffer) {
+  guest_writes(100);
+  synchronize(1);
+  for (Epoch epoch = 1; epoch <= 6; ++epoch) {
+    guest->write(0, 4096 * epoch, some(3000));  // all in one region
+    checkpoint(1, epoch);
+    pipeline->survives(replica.survives());
+  }
+  pipeline->abandon();
+  until([&] { return detached == 1; });
+  guest->write(1, 10U << 20U, some(5000));  // between sessions, in one region of one disk
+  synchronize(2);
+  expect_equal("after the second synchronization");
+  ASSERT_EQ(copied_bytes.size(), 2U);
+  EXPECT_EQ(copied_bytes[1], 8U << 20U) << "the region that was written all the time, and the other one";
+  EXPECT_EQ(guest->followed, static_cast<int>(disk_count)) << "the write path was left as it was";
+  guest_writes(20);
+  checkpoint(2, 1);
+  expect_equal("at its epoch 1");
+}
+
+TEST_F(DiskCopy, ABrokenTapEndsTheSessionAndTheNextOneIsWhole) {
+  guest_writes(50);
+  synchronize(1);
+  checkpoint(1, 1);
+  ASSERT_TRUE(guest->leave(1));
+  guest_writes(10);  // nobody hears what goes to disk 1
+  pipeline->capture(1, 2);
+  until([] { return false; });  // until it is told
+  ASSERT_EQ(errors.size(), 1U);
+  EXPECT_THAT(errors[0].text(), ::testing::HasSubstr("not followed"));
+  EXPECT_EQ(whole, Epoch{1}) << "an epoch that lacks writes is none";
+  errors.clear();
+  pipeline->abandon();
+  until([&] { return detached == 1; });
+  synchronize(2);
+  expect_equal("after the second synchronization");
+  EXPECT_EQ(copied_bytes.back(), disk_count * disk_bytes) << "nobody knows what was written";
+}
+
+TEST_F(DiskCopy, LeavingForGoodTakesUsOutOfTheWritePath) {
+  synchronize(1);
+  pipeline->abandon(true);
+  until([&] { return detached == 1; });
+  for (std::size_t i = 0; i < disk_count; ++i) EXPECT_FALSE(guest->intact(i));
+}
+
+}  // namespace
+}  // namespace remus::guard::testing
