@@ -121,9 +121,9 @@ class Copy : public ::testing::Test {
     replica.receive(end, 1);
   }
 
-  /// Runs the main loop until `done`; a test that waits longer than 20 s fails.
+  /// Runs the main loop until `done`; a test that waits longer than a minute fails.
   void until(const std::function<bool()>& done) {
-    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds{20};
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds{60};
     while (!done() && errors.empty()) {
       ASSERT_LT(std::chrono::steady_clock::now(), give_up);
       io.restart();

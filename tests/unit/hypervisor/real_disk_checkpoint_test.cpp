@@ -53,9 +53,7 @@ TEST_F(RealDisk, ACheckpointHasNoWriteUnderWay) {
     };
     const auto facts = inspect(*qmp_);
     const std::string name = facts->disks.at(0).device;
-    auto domain = attach_qemu(qmp_, {.ready_timeout = std::chrono::milliseconds{60'000},
-                                     .stream_timeout = std::chrono::milliseconds{60'000},
-                                     .disks = {name}});
+    auto domain = attach_qemu(qmp_, patient({name}));
     ASSERT_TRUE(domain) << domain.error().text();
     // What is there at the beginning is the model's; the writes since are what we are told of.
     ASSERT_TRUE(qmp_->execute("stop"));
@@ -112,9 +110,7 @@ TEST_F(RealDisk, AStandbyGoesOnOnTheReplica) {
     sector.seekp(510).write("\x55\xaa", 2);
   }
   start({"-drive", "if=virtio,format=raw,file=" + file.native()});
-  auto domain = attach_qemu(qmp_, {.ready_timeout = std::chrono::milliseconds{60'000},
-                                   .stream_timeout = std::chrono::milliseconds{60'000},
-                                   .disks = {"virtio0"}});
+  auto domain = attach_qemu(qmp_, patient({"virtio0"}));
   ASSERT_TRUE(domain) << domain.error().text();
   options_.replicas["virtio0"] = {.path = replica};
   const auto standby = hypervisor::qemu::make_qemu_standby(options_);

@@ -65,10 +65,15 @@ class RealQemu : public testing::Test {
     ASSERT_TRUE(qmp_);
   }
 
+  /// Bounds against hanging: an emulated guest on a busy machine may be late by seconds.
+  static hypervisor::qemu::AttachOptions patient(std::vector<std::string> disks = {}) {
+    return {.ready_timeout = std::chrono::milliseconds{60'000},
+            .stream_timeout = std::chrono::milliseconds{60'000},
+            .disks = std::move(disks)};
+  }
+
   [[nodiscard]] std::unique_ptr<hypervisor::qemu::QemuDomain> attach() {
-    hypervisor::qemu::AttachOptions patience;
-    patience.ready_timeout = patience.stream_timeout = std::chrono::milliseconds{60'000};
-    auto domain = hypervisor::qemu::attach_qemu(qmp_, patience);
+    auto domain = hypervisor::qemu::attach_qemu(qmp_, patient());
     EXPECT_TRUE(domain) << domain.error().text();
     return domain ? std::move(*domain) : nullptr;
   }

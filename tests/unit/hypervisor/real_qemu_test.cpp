@@ -135,7 +135,7 @@ TEST_F(RealQemu, AStandbyTakesOver) {
   ASSERT_TRUE(qmp) << qmp.error().text();
   EXPECT_EQ((*qmp)->execute("query-status")->at("status"), "running");
   {
-    auto again = attach_qemu(*qmp, {});
+    auto again = attach_qemu(*qmp, patient());
     ASSERT_TRUE(again) << again.error().text();
     CopySink copy;
     copy.compare_with = again->get();
@@ -207,7 +207,7 @@ TEST_F(RealQemu, RescueFreesAGuestFromADeadGuard) {
     const nlohmann::json leftover{{"id", "remus-left"},
                                   {"backend", {{"type", "null"}, {"data", nlohmann::json::object()}}}};
     static_cast<void>((*qmp)->execute("chardev-add", leftover));
-    auto domain = attach_qemu(*qmp, {});
+    auto domain = attach_qemu(*qmp, patient());
     if (!domain || !(*domain)->synchronize(sink, {})) ::_exit(3);
     static_cast<void>((*domain)->capture(1, sink));
     ::_exit(4);
