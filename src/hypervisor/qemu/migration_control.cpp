@@ -75,6 +75,24 @@ Status make_run(Qmp& qmp) {
   }
 }
 
+/// A migration that has ended is put away a little later, when QEMU's main loop comes to it; giving up its yank instance is the last
+/// of that. A `migrate` before it is refused and leaves QEMU (7.2 at least) in a migration that nobody carries on: there is no way
+/// out of that, and no other can ever be started.
+Status await_put_away(Qmp& qmp) {
+  const auto deadline = Clock::now() + leave_timeout;
+  for (milliseconds wait{1};; wait = std::min(wait * 2, milliseconds{20})) {
+    const auto instances = qmp.execute("query-yank");
+    if (!instances && instances.error().kind == Errc::not_found) return {};  // before 6.0 there are none
+    if (!instances) return std::unexpected(instances.error());
+    if (std::ranges::none_of(*instances,
+                             [](const json& entry) { return entry.value("type", "") == "migration"; }))
+      return {};
+    if (Clock::now() >= deadline)
+      return fail(Errc::timeout, "QEMU has not put away the migration before this one");
+    std::this_thread::sleep_for(wait);
+  }
+}
+
 }  // namespace
 
 Status MigrationControl::prepare() {
@@ -111,6 +129,8 @@ Status MigrationControl::prepare() {
 }
 
 Status MigrationControl::start(int fd) {
+  if (Status free = await_put_away(qmp_); !free)
+    return std::unexpected(free.error().in("starting the synchronization"));
   if (auto given = qmp_.send_fd("remus-colo", fd); !given) return given;
   if (auto begun = qmp_.execute("migrate", {{"uri", "fd:remus-colo"}}); !begun)
     return std::unexpected(begun.error().in("starting the synchronization"));
@@ -188,7 +208,8 @@ Status leave_migration(Qmp& qmp) {
       return fail(Errc::timeout, fmt::format("QEMU does not leave checkpointing: it stays '{}'", *now));
     std::this_thread::sleep_for(wait);
   }
-  return make_run(qmp);
+  if (Status runs = make_run(qmp); !runs) return runs;
+  return await_put_away(qmp);
 }
 
 }  // namespace remus::hypervisor::qemu

@@ -18,7 +18,8 @@ class MigrationControl final {
 
   /// Remembers capabilities and parameters and sets ours. Errors: unsupported, and those of Qmp.
   Status prepare();
-  /// Starts the migration into `fd`, our channel's other end.
+  /// Starts the migration into `fd`, our channel's other end. Errors: timeout (QEMU is not done with the one before), and
+  /// those of Qmp.
   Status start(int fd);
   /// Lets QEMU pause the guest for at most this long at the end of the synchronization.
   Status set_downtime_limit(std::uint64_t ms);
@@ -36,8 +37,8 @@ class MigrationControl final {
   nlohmann::json saved_parameters_{};
 };
 
-/// Leaves COLO or a migration of ours and makes the guest run if that left it stopped. For a guest that is in
-/// no migration nothing happens.
+/// Leaves COLO or a migration of ours and makes the guest run if that left it stopped; when it returns without an error another
+/// migration may begin. For a guest that is in no migration nothing happens.
 Status leave_migration(Qmp& qmp);
 
 inline constexpr std::uint64_t our_bandwidth_bytes = 1ULL << 40;

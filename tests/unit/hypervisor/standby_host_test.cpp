@@ -15,6 +15,7 @@
 namespace {
 
 using namespace remus;
+using namespace remus::hypervisor;
 using namespace remus::hypervisor::qemu;
 using testing::HasSubstr;
 namespace fs = std::filesystem;
