@@ -89,10 +89,8 @@ Result<std::vector<NbdReader::Extent>> NbdReader::status(std::uint64_t offset, s
 /// One copy() under way.
 class NbdReader::Run final {
  public:
-  Run(NbdReader& reader, CopySink& sink, const std::atomic<std::uint64_t>& bytes_per_s,
-      const std::stop_token& stop, const std::function<void(const CopyProgress&)>& progress,
-      std::uint64_t total_bytes)
-      : reader_{reader}, sink_{sink}, bytes_per_s_{bytes_per_s}, stop_{stop}, told_{progress} {
+  Run(NbdReader& reader, CopySink& sink, const CopyControl& control, std::uint64_t total_bytes)
+      : reader_{reader}, sink_{sink}, control_{control} {
     progress_.total_bytes = total_bytes;
   }
   Run(const Run&) = delete;
@@ -139,7 +137,7 @@ class NbdReader::Run final {
   Status hole(const Extent& extent) {
     for (std::uint64_t at = 0; at < extent.bytes;) {
       const Extent part{extent.offset + at, std::min(extent.bytes - at, hole_bytes_max), true};
-      if (stop_.stop_requested()) return stopped();
+      if (control_.stop.stop_requested()) return stopped();
       const auto ticket = sink_.begin(part.offset, part.bytes);
       auto now = reader_.status(part.offset, part.bytes);
       const bool still = now && now->size() == 1 && now->front().hole && now->front().bytes == part.bytes;
@@ -193,7 +191,7 @@ class NbdReader::Run final {
         return unreadable(read.offset);
       }
       if (completed == 1) return take(read);
-      if (stop_.stop_requested()) return stopped();
+      if (control_.stop.stop_requested()) return stopped();
       if (Clock::now() > give_up)
         return fail(Errc::timeout, fmt::format("no answer for {} s to a read of the disk at byte {}",
                                                silence_max.count(), read.offset));
@@ -217,19 +215,23 @@ class NbdReader::Run final {
 
   void done(std::uint64_t bytes) {
     progress_.done_bytes += bytes;
-    if (told_) told_(progress_);
+    if (control_.progress) control_.progress(progress_);
   }
 
-  /// Looks again now and then: the rate may have changed, or somebody wants the copy ended.
+  /// Looks again now and then: the rate may have changed, or somebody wants the copy ended. Nothing is under way
+  /// meanwhile: a QEMU that cannot get rid of its answers cannot stop its guest.
   Status wait_for_turn() {
     constexpr TokenBucket::Duration step = std::chrono::milliseconds{50};
-    while (!stop_.stop_requested()) {
+    constexpr TokenBucket::Duration short_step = std::chrono::milliseconds{2};
+    while (!control_.stop.stop_requested()) {
       const auto now = Clock::now();
-      if (const std::uint64_t rate = bytes_per_s_; rate != bucket_.rate_bytes_per_s())
+      if (const std::uint64_t rate = control_.bytes_per_s; rate != bucket_.rate_bytes_per_s())
         bucket_.set_rate(rate, now);
       const auto wait = bucket_.wait(now);
-      if (wait == TokenBucket::Duration::zero()) return {};
-      std::this_thread::sleep_for(std::min(wait, step));
+      const bool may_read = !control_.may_read || control_.may_read();
+      if (may_read && wait == TokenBucket::Duration::zero()) return {};
+      if (Status settled = finish(); !settled) return settled;
+      std::this_thread::sleep_for(may_read ? std::min(wait, step) : short_step);
     }
     return stopped();
   }
@@ -241,18 +243,14 @@ class NbdReader::Run final {
 
   NbdReader& reader_;
   CopySink& sink_;
-  const std::atomic<std::uint64_t>& bytes_per_s_;
-  TokenBucket bucket_{bytes_per_s_, Clock::now()};
-  const std::stop_token& stop_;
-  const std::function<void(const CopyProgress&)>& told_;
+  const CopyControl& control_;
+  TokenBucket bucket_{control_.bytes_per_s, Clock::now()};
   CopyProgress progress_{};
   std::array<Read, reads_max> reads_{};
   std::size_t next_{};
 };
 
-Status NbdReader::copy(std::span<const CopyRange> ranges, CopySink& sink,
-                       const std::atomic<std::uint64_t>& bytes_per_s, const std::stop_token& stop,
-                       const std::function<void(const CopyProgress&)>& progress) {
+Status NbdReader::copy(std::span<const CopyRange> ranges, CopySink& sink, const CopyControl& control) {
   if (library_->handle == nullptr)
     return fail(Errc::closed, "the connection to the disk's export was ended by an error");
   std::uint64_t total_bytes = 0;
@@ -262,7 +260,7 @@ Status NbdReader::copy(std::span<const CopyRange> ranges, CopySink& sink,
                                              range.offset + range.bytes, bytes_));
     total_bytes += range.bytes;
   }
-  Run run{*this, sink, bytes_per_s, stop, progress, total_bytes};
+  Run run{*this, sink, control, total_bytes};
   for (const CopyRange& range : ranges)
     if (Status done = run.range(range); !done) return done;
   return run.finish();

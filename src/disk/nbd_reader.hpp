@@ -35,6 +35,14 @@ struct CopyProgress {
   std::uint64_t read_bytes{};  ///< over the connection
 };
 
+/// How a copy goes on, and whether.
+struct CopyControl {
+  const std::atomic<std::uint64_t>& bytes_per_s;  ///< at most; may change meanwhile; 0: as fast as it goes
+  std::stop_token stop{};
+  std::function<void(const CopyProgress&)> progress{};  ///< after each chunk; be quick: reads are under way
+  std::function<bool()> may_read{};                     ///< asked before each read; may be empty
+};
+
 class NbdReader final {
  public:
   static constexpr std::size_t chunk_bytes = 256U << 10U;      ///< of one read
@@ -53,13 +61,10 @@ class NbdReader final {
   /// False: the export knows nothing of holes, and all of it is read.
   [[nodiscard]] bool knows_holes() const noexcept { return knows_holes_; }
 
-  /// Copies the ranges (within the disk, any alignment) in order, at `bytes_per_s` at most, which may change meanwhile;
-  /// 0: as fast as it goes. `progress` (may be empty) is called after each chunk.
+  /// Copies the ranges (within the disk, any alignment) in order. While it must not read, no read is under way.
   /// Errors: closed (asked to stop), invalid (a range beyond the disk), io, timeout (silence_max), those of the sink.
   /// After an error no read is under way, every ticket has ended, and the reader is of no further use.
-  Status copy(std::span<const CopyRange> ranges, CopySink& sink,
-              const std::atomic<std::uint64_t>& bytes_per_s, const std::stop_token& stop,
-              const std::function<void(const CopyProgress&)>& progress);
+  Status copy(std::span<const CopyRange> ranges, CopySink& sink, const CopyControl& control);
 
  private:
   struct Library;

@@ -75,6 +75,8 @@ class ReplicaSet final {
   }  ///< epochs before it are in the replicas
   /// Epochs before it survive the death of this host: the primary need not remember what they wrote.
   [[nodiscard]] Epoch survives() const noexcept;
+  [[nodiscard]] std::size_t disks() const noexcept { return disks_.size(); }
+  [[nodiscard]] std::uint64_t bytes(DiskIndex disk) const { return disks_.at(disk).bytes; }
   [[nodiscard]] StorageFile& file(DiskIndex disk) { return *disks_.at(disk).file; }
 
   struct Recovered {

@@ -206,6 +206,11 @@ PortionNumber WriteLog::mark() {
   return number;
 }
 
+PortionNumber WriteLog::open_portion() const {
+  const std::lock_guard lock{mutex_};
+  return open_->number();
+}
+
 std::shared_ptr<const Portion> WriteLog::portion(PortionNumber number) const {
   const std::lock_guard lock{mutex_};
   if (closed_.empty() || number < closed_.front()->number() || number > closed_.back()->number())

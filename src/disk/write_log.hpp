@@ -83,6 +83,8 @@ class WriteLog final : public WriteSink, public CopySink {
   /// Ends the portion: everything whose call has returned is in it or an earlier one, nothing that is yet to come.
   /// Portions are numbered 1, 2, 3, ... Takes no time to speak of: called while the guest is paused.
   PortionNumber mark();
+  /// The number of the portion that is being written.
+  [[nodiscard]] PortionNumber open_portion() const;
   /// A closed portion; null if it was released. Empty ones are portions, too.
   [[nodiscard]] std::shared_ptr<const Portion> portion(PortionNumber number) const;
   /// Portions up to this one are not needed any more.

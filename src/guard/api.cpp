@@ -290,6 +290,7 @@ json to_json(const VerifyReport& r) {
           {"duration_ms", r.duration_ms},
           {"blocks_compared", or_null(r.blocks_compared)},
           {"blocks_different", or_null(r.blocks_different)},
+          {"bytes_left_out", or_null(r.bytes_left_out)},
           {"different_blocks", std::move(blocks)}};
 }
 
@@ -308,6 +309,7 @@ Result<VerifyReport> verify_report_from_json(const json& value) {
   });
   take(value, "blocks_compared", r.blocks_compared);
   take(value, "blocks_different", r.blocks_different);
+  take(value, "bytes_left_out", r.bytes_left_out);
   take_list(value, "different_blocks", [&](const json& block) {
     auto& read = r.different_blocks.emplace_back();
     take(block, "disk", read.disk);

@@ -175,7 +175,8 @@ struct VerifyReport {
     std::string disk{};
     std::uint64_t offset{};  ///< bytes
   };
-  std::vector<Block> different_blocks{};  ///< at most 1000 of them
+  std::vector<Block> different_blocks{};          ///< at most 1000 of them
+  std::optional<std::uint64_t> bytes_left_out{};  ///< of disks: written all the time, or not readable
 };
 
 [[nodiscard]] nlohmann::json to_json(const GuardStatus& status);

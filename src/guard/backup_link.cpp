@@ -106,6 +106,8 @@ void BackupGuard::receive(link::Message message, std::size_t bulk_bytes) {
     replica_->receive(*verify, bulk_bytes);
   } else if (auto* hashes = std::get_if<link::VerifyHashes>(&message)) {
     replica_->receive(std::move(*hashes), bulk_bytes);
+  } else if (auto* blocks = std::get_if<link::VerifyDiskHashes>(&message)) {
+    replica_->receive(std::move(*blocks), bulk_bytes);
   } else if (const auto* goodbye = std::get_if<link::Goodbye>(&message)) {
     if (connection_) connection_->consumed(bulk_bytes);
     switch (goodbye->reason) {

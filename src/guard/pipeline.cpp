@@ -1,6 +1,7 @@
 #include "guard/pipeline.hpp"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <boost/asio/post.hpp>
 #include <chrono>
@@ -141,6 +142,7 @@ void Pipeline::abandon(bool for_good) {
   }
   changed_.notify_all();
   domain_.interrupt();
+  encode_->post([this] { verifier_.reset(); });
   capture_->post([this, for_good] {
     const Status left = domain_.detach();
     if (for_good && disks_) disks_->leave();
@@ -312,13 +314,21 @@ void Pipeline::run_capture(Session session, Epoch epoch) {
     post([this, session, error = report.error()] { events_.capture_failed(session, error); });
     return;
   }
+  std::vector<DiskVerifier::Source> to_verify;
+  if (verify_id != 0 && verify_disks_ && disks_) {
+    if (auto sources = disks_->open_for_reading())
+      to_verify = std::move(*sources);
+    else
+      spdlog::warn("verifying disks: {}", sources.error().text());
+  }
   post([this, session, epoch, r = *report, bytes = marks.bytes] {
     events_.captured(session, epoch, r, bytes);
   });
   encode_->post([this, session, epoch, buffer = buffer, verify_id, hashes = std::move(hashes),
-                 marks = std::move(marks)]() mutable {
+                 marks = std::move(marks), to_verify = std::move(to_verify)]() mutable {
     encode_epoch(session, epoch, std::move(buffer), marks);
-    if (verify_id != 0) send_hashes(session, epoch, verify_id, hashes);
+    send_disk_hashes(session, epoch, marks);
+    if (verify_id != 0) send_hashes(session, epoch, verify_id, hashes, std::move(to_verify));
   });
   announce_ready(session);
 }
@@ -456,10 +466,12 @@ void Pipeline::encode_epoch(Session session, Epoch epoch, std::shared_ptr<EpochB
   finish_encoding(session, std::move(item));
 }
 
-void Pipeline::send_hashes(Session session, Epoch epoch, std::uint64_t id, const MemoryHashes& hashes) {
+void Pipeline::send_hashes(Session session, Epoch epoch, std::uint64_t id, const MemoryHashes& hashes,
+                           std::vector<DiskVerifier::Source> disks) {
   if (!current(session) || !state_) return;
   Outbound item{.kind = Outbound::Kind::messages, .session = session, .epoch = epoch};
-  item.messages.emplace_back(link::VerifyBegin{id, session, epoch});
+  item.messages.emplace_back(link::VerifyBegin{id, session, epoch, !disks.empty()});
+  if (!disks.empty()) verifier_ = std::make_unique<DiskVerifier>(id, session, std::move(disks));
   constexpr std::size_t per_frame = checkpoint::hash_range_pages_max;
   const auto& pieces = hashes.pieces();
   for (std::size_t i = 0; i < pieces.size(); ++i) {

@@ -77,8 +77,14 @@ class Pipeline final {
   void disks_base(engine::Session base) { disks_base_ = base; }
 
   void capture(engine::Session session, engine::Epoch epoch);
-  /// The next capture also reads all of the guest's memory and sends its hashes with the epoch.
-  void verify_next(std::uint64_t id) { verify_id_ = id; }
+  /// The next capture also reads all of the guest's memory and sends its hashes with the epoch; with `disks` those of all
+  /// blocks follow with the next epochs.
+  void verify_next(std::uint64_t id, bool disks) {
+    verify_disks_ = disks;
+    verify_id_ = id;
+  }
+  /// Bytes of disks that the verification which ended last could not compare.
+  [[nodiscard]] std::uint64_t left_out_bytes() const noexcept { return left_out_bytes_; }
 
   /// Leaves checkpointing; the guest runs on. Everything of the session is dropped; detached() follows. Its disks are
   /// followed on, so that a next session need not copy all of them; unless it is `for_good`.
@@ -117,8 +123,9 @@ class Pipeline final {
                     const PrimaryDisks::Marks& marks);
   /// The epoch's disk writes; null where no disks are replicated. Tells of an error itself: then false.
   bool encode_disks(engine::Session session, const PrimaryDisks::Marks& marks, Outbound& item);
-  void send_hashes(engine::Session session, engine::Epoch epoch, std::uint64_t id,
-                   const MemoryHashes& hashes);
+  void send_hashes(engine::Session session, engine::Epoch epoch, std::uint64_t id, const MemoryHashes& hashes,
+                   std::vector<DiskVerifier::Source> disks);
+  void send_disk_hashes(engine::Session session, engine::Epoch epoch, const PrimaryDisks::Marks& marks);
   [[nodiscard]] Status prepare_state(engine::Session session, const checkpoint::Layout& layout);
   [[nodiscard]] std::shared_ptr<checkpoint::EpochBuffer> take_buffer(const checkpoint::Layout& layout);
   [[nodiscard]] bool current(engine::Session session) const noexcept { return session_.load() == session; }
@@ -134,6 +141,8 @@ class Pipeline final {
 
   std::atomic<engine::Session> session_{0};
   std::atomic<std::uint64_t> verify_id_{0};
+  std::atomic<bool> verify_disks_{false};
+  std::atomic<std::uint64_t> left_out_bytes_{0};
   std::atomic<std::uint64_t> link_rate_{0};
   std::atomic<engine::Session> disks_base_{0};
   std::atomic<engine::Session> draining_{0};  ///< the session whose disks are being synchronized; 0: none
@@ -151,6 +160,7 @@ class Pipeline final {
   std::shared_ptr<SyncSink> sync_sink_{};
 
   std::unique_ptr<State> state_;
+  std::unique_ptr<DiskVerifier> verifier_{};  ///< encode thread's
   // Threads last: joined first, in this order: no capture, then nothing more to encode.
   std::unique_ptr<Worker> encode_;
   std::unique_ptr<Worker> capture_;

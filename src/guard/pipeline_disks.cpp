@@ -69,6 +69,18 @@ void Pipeline::drain_disks() {
     });
 }
 
+void Pipeline::send_disk_hashes(Session session, engine::Epoch epoch, const PrimaryDisks::Marks& marks) {
+  if (!verifier_ || !current(session)) return;
+  Outbound item{.kind = Outbound::Kind::messages, .session = session, .epoch = epoch};
+  item.messages = verifier_->take(marks.portions);
+  if (verifier_->finished()) {
+    left_out_bytes_ = verifier_->left_out_bytes();
+    verifier_.reset();
+    capture_->post([this] { disks_->end_reading(); });
+  }
+  if (!item.messages.empty()) finish_encoding(session, std::move(item));
+}
+
 bool Pipeline::encode_disks(Session session, const PrimaryDisks::Marks& marks, Outbound& item) {
   if (!disks_) return true;
   auto batches = disks_->encode(marks);

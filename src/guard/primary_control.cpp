@@ -82,7 +82,7 @@ void PrimaryGuard::serve_verify(const http::Request& request, const http::Respon
   if (verify_)
     return responder.fail({Errc::exists, "a verification is under way already", "wait for it to end"});
   verify_.emplace(PendingVerify{++verify_ids_, responder, engine_now(), 0, asked->disks});
-  pipeline_->verify_next(verify_->id);
+  pipeline_->verify_next(verify_->id, asked->disks);
   engine_->checkpoint_now(engine_now());
   after_event();
 }
@@ -112,6 +112,7 @@ void PrimaryGuard::verified(const link::VerifyResult& result) {
           report.different.push_back({block.name, index - block.first_page});
     }
   }
+  if (pending.disks) report.bytes_left_out = pipeline_->left_out_bytes();
   if (pending.disks) add_blocks(report, result, disk_names(spec_.options.disks, DiskMode::replicate));
   events_.add("verify", sentence_of(report), to_json(report));
   pending.responder.reply({200, to_json(report).dump()});

@@ -68,6 +68,7 @@ Status PrimaryDisks::begin(Session session) {
     unreleased_.clear();
     unsurvived_.clear();
   }
+  end_reading();  // a verification's of an earlier session
   for (std::size_t i = 0; i < disks_.size(); ++i)
     if (Status begun = begin_one(i); !begun)
       return std::unexpected(begun.error().in(fmt::format("disk '{}'", disks_[i]->facts.name)));
@@ -134,9 +135,27 @@ Status PrimaryDisks::copy(Session base, const std::function<void(Progress)>& pro
     });
     if (!copied) copied = std::unexpected(copied.error().in(fmt::format("disk '{}'", disks_[i]->facts.name)));
   }
+  end_reading();
+  return copied;
+}
+
+void PrimaryDisks::end_reading() {
   if (Status ended = guest_->end_reading(); !ended)
     spdlog::warn("ending the reading of the guest's disks: {}", ended.error().text());
-  return copied;
+}
+
+Result<std::vector<DiskVerifier::Source>> PrimaryDisks::open_for_reading() {
+  end_reading();
+  std::vector<DiskVerifier::Source> sources;
+  for (std::size_t i = 0; i < disks_.size(); ++i) {
+    auto reading = guest_->read(i);
+    if (!reading) {
+      end_reading();
+      return std::unexpected(reading.error());
+    }
+    sources.push_back({disks_[i]->facts.bytes, log_of(*disks_[i]), std::move(*reading)});
+  }
+  return sources;
 }
 
 Status PrimaryDisks::copy_one(std::size_t index, const std::vector<disk::DirtyRange>& dirty,
@@ -156,13 +175,16 @@ Status PrimaryDisks::copy_one(std::size_t index, const std::vector<disk::DirtyRa
   }
   REMUS_FAULT_POINT("disk.copy");
   const auto log = log_of(*disks_[index]);
-  return (*reader)->copy(ranges, *log, copy_rate_, stop, [&](const disk::CopyProgress& told) {
-    progress(told.done_bytes);
-    // Little waits in the log, so that what the guest writes finds room.
-    while (!stop.stop_requested() && log->state() &&
-           (account_->bytes_out() > out_bytes_max || pool_->reserved() * disk::chunk_bytes > out_bytes_max))
-      std::this_thread::sleep_for(std::chrono::milliseconds{2});
-  });
+  // Little waits in the log, so that what the guest writes finds room.
+  const auto may_read = [&] {
+    return !log->state() ||
+           (account_->bytes_out() <= out_bytes_max && pool_->reserved() * disk::chunk_bytes <= out_bytes_max);
+  };
+  return (*reader)->copy(ranges, *log,
+                         {.bytes_per_s = copy_rate_,
+                          .stop = stop,
+                          .progress = [&](const disk::CopyProgress& told) { progress(told.done_bytes); },
+                          .may_read = may_read});
 }
 
 PrimaryDisks::Marks PrimaryDisks::mark(Epoch epoch) {

@@ -27,6 +27,7 @@
 #include "disk/write_batch.hpp"
 #include "engine/types.hpp"
 #include "guard/disk_batches.hpp"
+#include "guard/disk_verifier.hpp"
 #include "guard/write_inlet.hpp"
 #include "hypervisor/guest_disks.hpp"
 
@@ -70,6 +71,9 @@ class PrimaryDisks final {
   [[nodiscard]] Marks mark(engine::Epoch epoch);
   /// After the pause, and before its epoch is told of: an error if the epoch lacks writes.
   [[nodiscard]] Status intact();
+  /// Their present content can be read there until end_reading(), and what is written meanwhile is in the log.
+  [[nodiscard]] Result<std::vector<DiskVerifier::Source>> open_for_reading();
+  void end_reading();
   /// Out of the guest's write path. Idempotent.
   void leave();
 

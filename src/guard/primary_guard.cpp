@@ -458,6 +458,10 @@ void PrimaryGuard::act(const StateChanged& action) {
   if (action.to == engine::PrimaryState::protected_) {
     last_error_.reset();
     sync_.reset();
+  } else if (verify_ && action.from == engine::PrimaryState::protected_) {
+    std::exchange(verify_, std::nullopt)
+        ->responder.fail({Errc::closed, fmt::format("the verification was broken off: {}", action.reason),
+                          "verify again when `remus status` says protected"});
   }
   events_.state(engine::to_string(action.from), engine::to_string(action.to), action.reason);
 }

@@ -61,11 +61,18 @@ void Replica::begin(Session session) {
   first_whole_ = false;
   deferred_.clear();
   verification_.reset();
+  awaiting_disks_.reset();
+  last_received_.reset();
   apply_asked_.reset();
   held_bytes_ = 0;
   owed_bytes_ = 0;
   check_->post([this] { device_decoder_.reset(); });
-  apply_->post([this] { device_state_.clear(); });
+  apply_->post([this] {
+    device_state_.clear();
+    applied_.reset();
+    disk_hashes_.clear();
+    disk_result_ = {};
+  });
 }
 
 void Replica::build(hypervisor::GuestDescription guest) {
@@ -211,6 +218,7 @@ void Replica::receive(const link::EpochEnd& message, std::size_t bulk_bytes) {
     held->image_hash.low |= std::to_integer<std::uint64_t>(message.image_hash[i]) << (8 * i);
     held->image_hash.high |= std::to_integer<std::uint64_t>(message.image_hash[8 + i]) << (8 * i);
   }
+  last_received_ = message.epoch;
   REMUS_FAULT_POINT("recv.epoch_end");
   check_end(message.session, held);
 }
@@ -321,6 +329,8 @@ void Replica::apply_now(Session session, const std::shared_ptr<HeldEpoch>& held)
       return;
     }
     device_state_ = held->device_state;
+    applied_ = held->epoch;
+    compare_disks(session);
     REMUS_FAULT_POINT("apply.done");
     post([this, session, held] {
       if (!current(session)) return;
@@ -373,62 +383,6 @@ void Replica::check_health() {
     image_.reset();
     post([this] { events_.standby_lost(Error{Errc::closed, "the standby's process is gone", {}}); });
   });
-}
-
-// --- verification: an epoch's image against the primary's memory ---
-
-void Replica::receive(const link::VerifyBegin& message, std::size_t bulk_bytes) {
-  credit(bulk_bytes);
-  if (!current(message.session)) return;
-  // The apply thread works in order, so asked for is as good as applied.
-  verification_ =
-      Verification{.begin = message, .parts = {}, .applied = apply_asked_ && *apply_asked_ >= message.epoch};
-}
-
-void Replica::receive(link::VerifyHashes message, std::size_t bulk_bytes) {
-  credit(bulk_bytes);
-  if (!verification_ || message.id != verification_->begin.id) return;
-  verification_->complete = message.last;
-  verification_->parts.push_back(std::move(message));
-  compare_if_ready();
-}
-
-void Replica::compare_if_ready() {
-  if (!verification_ || !verification_->complete || !verification_->applied) return;
-  const Session session = session_;
-  apply_->post([this, session, verification = std::move(*verification_)] {
-    link::VerifyResult result{.id = verification.begin.id, .epoch = verification.begin.epoch};
-    for (const auto& part : verification.parts) {
-      if (!image_ || part.page_count == 0) {
-        result.failure = image_ ? "the primary could not read its guest's memory" : "there is no image";
-        break;
-      }
-      std::vector<checkpoint::Hash128> expected(part.page_count);
-      const auto bytes = part.hashes.bytes();
-      for (std::size_t i = 0; i < expected.size(); ++i)
-        for (std::size_t b = 0; b < 8; ++b) {
-          expected[i].low |= std::to_integer<std::uint64_t>(bytes[16 * i + b]) << (8 * b);
-          expected[i].high |= std::to_integer<std::uint64_t>(bytes[16 * i + 8 + b]) << (8 * b);
-        }
-      if (part.first_page + part.page_count > image_->pages()) {
-        result.failure = "the primary's memory is larger than the image";
-        break;
-      }
-      const auto differing = image_->differing(part.first_page, expected, part.page_count);
-      result.compared_pages += part.page_count;
-      result.differing_pages += differing.size();
-      for (const auto index : differing)
-        if (result.differing.size() < link::differing_pages_max) result.differing.push_back(index);
-    }
-    post([this, session, result = std::move(result)] {
-      verification_.reset();
-      for (auto& [of, held] : std::exchange(deferred_, {}))
-        if (current(of)) apply_now(of, held);
-      if (current(session)) events_.verified(result);
-    });
-  });
-  // What is left marks that epochs behind the verified one must still wait.
-  verification_->complete = false;
 }
 
 }  // namespace remus::guard

@@ -78,6 +78,7 @@ class Replica final {
   void receive(const link::EpochEnd& message, std::size_t bulk_bytes);
   void receive(const link::VerifyBegin& message, std::size_t bulk_bytes);
   void receive(link::VerifyHashes message, std::size_t bulk_bytes);
+  void receive(link::VerifyDiskHashes message, std::size_t bulk_bytes);
 
   void discard_torn();
   void apply(engine::Session session, engine::Epoch epoch);
@@ -138,6 +139,15 @@ class Replica final {
   Status apply_disks(engine::Epoch epoch);
   void settle_disks(engine::Session session);
   Status activate_disks(engine::Epoch epoch);
+  /// Compares what is comparable with the replicas as they are now (replica_verify.cpp).
+  void compare_disks(engine::Session session);
+  void compare_blocks(const link::VerifyDiskHashes& expected);
+
+  /// Blocks that are the same at the ends of `epoch` and of its predecessor.
+  struct DiskHashes {
+    engine::Epoch epoch{};
+    link::VerifyDiskHashes hashes{};
+  };
 
   boost::asio::io_context& io_;
   Events events_;
@@ -149,7 +159,9 @@ class Replica final {
   bool first_whole_{false};  ///< epoch 0 was told to be whole; before that, no other is
   std::deque<std::pair<engine::Session, std::shared_ptr<HeldEpoch>>> deferred_{};  ///< behind a verification
   std::optional<Verification> verification_{};
-  std::optional<engine::Epoch> apply_asked_{};  ///< newest epoch given to the apply thread
+  std::optional<engine::Epoch> apply_asked_{};          ///< newest epoch given to the apply thread
+  std::optional<engine::Epoch> last_received_{};        ///< newest epoch whose end came
+  std::optional<link::VerifyResult> awaiting_disks_{};  ///< memory is compared, disks are not yet
   std::size_t held_bytes_{0};
   std::size_t owed_bytes_{0};  ///< received, not credited
 
@@ -161,6 +173,9 @@ class Replica final {
   std::unique_ptr<checkpoint::BatchDecoder> apply_decoder_{};
   std::vector<std::byte> device_state_{};
   bool sync_failed_{false};
+  std::optional<engine::Epoch> applied_{};  ///< what image and replicas hold
+  std::deque<DiskHashes> disk_hashes_{};
+  link::VerifyResult disk_result_{};
 
   // check thread
   std::unique_ptr<checkpoint::BatchDecoder> check_decoder_{};

@@ -26,5 +26,6 @@ class Account:
 
     def close(self) -> dict:
         verdict = self.client.finish()
+        print(verdict)
         assert verdict["ok"], verdict["reasons"]
         return verdict

@@ -20,7 +20,7 @@ def keep(test: str, lab: BaseLab) -> Path:
     shutil.copytree(
         lab.directory,
         target,
-        ignore=shutil.ignore_patterns("disk", "disk.qcow2", "*.qmp"),
+        ignore=shutil.ignore_patterns("disk", "*.disk", "disk.qcow2", "*.qmp"),
         ignore_dangling_symlinks=True,
     )
     if isinstance(lab, Lab):  # whose hosts' processes are this machine's
@@ -31,7 +31,7 @@ def keep(test: str, lab: BaseLab) -> Path:
 def last_words(lab: BaseLab) -> str:
     """The ends of the guards' logs, and what each host says of its guests now."""
     said = []
-    for name in "AB":
+    for name in sorted(lab.hosts):  # none once the lab is gone
         host = lab.host(name)
         if host.is_up:
             try:

@@ -81,6 +81,7 @@ class Copy : public ::testing::Test {
       for (const auto& message : item.messages) {
         if (const auto* begin = std::get_if<link::VerifyBegin>(&message)) replica.receive(*begin, 1);
         if (const auto* hashes = std::get_if<link::VerifyHashes>(&message)) replica.receive(*hashes, 1);
+        if (const auto* blocks = std::get_if<link::VerifyDiskHashes>(&message)) replica.receive(*blocks, 1);
       }
       return;
     }

@@ -116,7 +116,7 @@ TEST_F(Copy, VerificationComparesEveryPageAtItsEpoch) {
   domain.change(random, 2000);
   synchronize(1);
   domain.change(random, 100);
-  pipeline->verify_next(5);
+  pipeline->verify_next(5, false);
   pipeline->capture(1, 1);
   until([&] { return verified.has_value(); });
   EXPECT_EQ(verified->epoch, 1U);
@@ -126,7 +126,7 @@ TEST_F(Copy, VerificationComparesEveryPageAtItsEpoch) {
 
   view.memory[0][77 * checkpoint::page_bytes + 5] ^= std::byte{1};  // a bit flips behind our back
   verified.reset();
-  pipeline->verify_next(6);
+  pipeline->verify_next(6, false);
   pipeline->capture(1, 2);
   until([&] { return verified.has_value(); });
   EXPECT_EQ(verified->differing_pages, 1U);
@@ -136,7 +136,7 @@ TEST_F(Copy, VerificationComparesEveryPageAtItsEpoch) {
 TEST_F(Copy, VerificationComparesWhatWasCapturedInTheEnd) {
   synchronize(1);
   domain.rewritten = 77;
-  pipeline->verify_next(7);
+  pipeline->verify_next(7, false);
   pipeline->capture(1, 1);
   until([&] { return verified.has_value(); });
   EXPECT_EQ(verified->failure, "");
@@ -149,7 +149,7 @@ TEST_F(Copy, VerificationLeavesOutWhatCannotBeRead) {
   synchronize(1);
   domain.unreadable = 50;
   domain.rewritten = 77;
-  pipeline->verify_next(8);
+  pipeline->verify_next(8, false);
   pipeline->capture(1, 1);
   until([&] { return verified.has_value(); });
   EXPECT_EQ(verified->failure, "");
@@ -160,7 +160,7 @@ TEST_F(Copy, VerificationLeavesOutWhatCannotBeRead) {
 TEST_F(Copy, EpochsBehindAVerificationWaitForIt) {
   synchronize(1);
   domain.change(random, 100);
-  pipeline->verify_next(1);
+  pipeline->verify_next(1, false);
   pipeline->capture(1, 1);
   pipeline->capture(1, 2);
   pipeline->capture(1, 3);

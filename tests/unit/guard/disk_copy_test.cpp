@@ -71,6 +71,7 @@ class DiskCopy : private DisksOfBothSides, public Copy {
       EXPECT_TRUE(replica_content(i) == guest->content(i)) << "disk " << i << " " << when;
   }
   using DisksOfBothSides::guest;
+  using DisksOfBothSides::replica_path;
 };
 
 TEST_F(DiskCopy, IsExactAfterEveryEpoch) {
@@ -159,6 +160,30 @@ TEST_F(DiskCopy, ABrokenTapEndsTheSessionAndTheNextOneIsWhole) {
   synchronize(2);
   expect_equal("after the second synchronization");
   EXPECT_EQ(copied_bytes.back(), disk_count * disk_bytes) << "nobody knows what was written";
+}
+
+TEST_F(DiskCopy, VerificationComparesEveryBlockWhileTheGuestWrites) {
+  guest_writes(200);
+  synchronize(1);
+  {  // unused by the guest from now on, and changed behind our backs
+    std::fstream file{replica_path(1), std::ios::in | std::ios::out | std::ios::binary};
+    file.seekp(disk_bytes - 4096).put('x');
+  }
+  pipeline->verify_next(7, true);
+  Epoch epoch = 0;
+  const auto goes_on = [&] {
+    for (int i = 0; i < 5; ++i) guest->write(random() % 2, random() % (disk_bytes - 200'000), some(9000));
+    checkpoint(1, ++epoch);
+  };
+  for (int i = 0; i < 400 && !verified && errors.empty(); ++i) goes_on();
+  ASSERT_TRUE(verified) << epoch;
+  EXPECT_EQ(verified->failure, "");
+  EXPECT_EQ(verified->differing_pages, 0U);
+  EXPECT_GE(verified->compared_blocks, disk_count * disk_bytes / DiskVerifier::block_bytes);
+  EXPECT_EQ(verified->differing_blocks, 1U);
+  ASSERT_EQ(verified->differing_disk_blocks.size(), 1U);
+  EXPECT_EQ(verified->differing_disk_blocks[0].disk, 1U);
+  EXPECT_EQ(pipeline->left_out_bytes(), 0U);
 }
 
 TEST_F(DiskCopy, LeavingForGoodTakesUsOutOfTheWritePath) {

@@ -122,7 +122,7 @@ class RealDisk : public RealQemu {
     Copy copy{(*reader)->bytes()};
     const std::atomic<std::uint64_t> rate{0};
     const disk::CopyRange all{0, (*reader)->bytes()};
-    const Status read = (*reader)->copy({&all, 1}, copy, rate, {}, {});
+    const Status read = (*reader)->copy({&all, 1}, copy, {.bytes_per_s = rate});
     EXPECT_TRUE(read) << read.error().text();
     return std::move(copy.image);
   }

@@ -23,8 +23,10 @@ TEST_F(RealDisk, ARateIsHeededAndMayBeRaisedWhileTheCopyWaits) {
   std::stop_source stop;
   std::thread copying{[&] {
     const disk::CopyRange all{0, disk_bytes};
-    const Status read = (*reader)->copy({&all, 1}, copy, rate, stop.get_token(),
-                                        [&](const disk::CopyProgress& told) { done = told.done_bytes; });
+    const Status read = (*reader)->copy(
+        {&all, 1}, copy, {.bytes_per_s = rate, .stop = stop.get_token(), .progress = [&](const auto& told) {
+                            done = told.done_bytes;
+                          }});
     EXPECT_TRUE(read) << read.error().text();
   }};
   std::this_thread::sleep_for(std::chrono::milliseconds{200});  // unheeded, it would be done by now
@@ -75,17 +77,19 @@ TEST_F(RealDisk, ADiskInUseIsCopiedWholeWhileItIsWritten) {
     const std::atomic<std::uint64_t> rate{0};
     const std::vector<disk::CopyRange> parts{
         {0, 5U << 20U}, {(5U << 20U) + 512, 512}, {5U << 20U, disk_bytes - (5U << 20U)}};
-    read = (*reader)->copy(parts, log, rate, {}, [&](const disk::CopyProgress& told) {
+    const auto progress = [&](const disk::CopyProgress& told) {
       last = told;
       // Writes fall between, and onto what is being read meanwhile.
       for (const auto had = log.stats().writes; log.stats().writes < had + 2;) std::this_thread::yield();
-    });
+    };
+    read = (*reader)->copy(parts, log, {.bytes_per_s = rate, .progress = progress});
     EXPECT_TRUE(read) << read.error().text();
     const disk::CopyRange beyond{disk_bytes, 1};
-    EXPECT_EQ((*reader)->copy({&beyond, 1}, log, rate, {}, {}).error().kind, Errc::invalid);
+    EXPECT_EQ((*reader)->copy({&beyond, 1}, log, {.bytes_per_s = rate}).error().kind, Errc::invalid);
     std::stop_source stop;
     stop.request_stop();
-    EXPECT_EQ((*reader)->copy(parts, log, rate, stop.get_token(), {}).error().kind, Errc::closed);
+    EXPECT_EQ((*reader)->copy(parts, log, {.bytes_per_s = rate, .stop = stop.get_token()}).error().kind,
+              Errc::closed);
   } else {
     ADD_FAILURE() << reader.error().text();
   }
