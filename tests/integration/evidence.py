@@ -49,8 +49,7 @@ def _keep_stacks(lab: Lab, target: Path) -> None:
     """Where every process of both hosts stands at this moment, if there is a gdb: what hangs is seen nowhere else."""
     if not shutil.which("gdb"):
         return
-    for name in "AB":
-        host = lab.host(name)
+    for name, host in lab.hosts.items():  # none once the lab is gone
         for pid, program in host.processes().items() if host.is_up else ():
             if not program.startswith(("remus", "qemu-system")):
                 continue
