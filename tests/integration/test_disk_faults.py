@@ -90,6 +90,7 @@ def test_primary_guard_killed(pair, account):
     back_to_protected(pair)
 
 
+@pytest.mark.long_form
 @pytest.mark.parametrize("who", ["guard A", "guard B"])
 def test_guard_stopped_for_five_seconds(pair, account, who):
     host = pair.primary if who == "guard A" else pair.backup
@@ -101,6 +102,7 @@ def test_guard_stopped_for_five_seconds(pair, account, who):
     back_to_protected(pair)
 
 
+@pytest.mark.long_form
 def test_backup_host_loses_power(pair, account):
     host = pair.lab.host(pair.backup)
     host.power_cut()
@@ -110,6 +112,7 @@ def test_backup_host_loses_power(pair, account):
     back_to_protected(pair)
 
 
+@pytest.mark.long_form
 def test_the_backups_journal_has_no_room(pair, account):
     host = pair.lab.host(pair.backup)
     filler = "/var/lib/remus/filler"
