@@ -176,6 +176,14 @@ class PosixFolder final : public StorageFolder {
   std::filesystem::path path_;
 };
 
+/// QEMU, which does not know of our lock, locks bytes of an image that it has in use.
+bool is_locked_by_another(int fd) {
+  struct flock asked {};
+  asked.l_type = F_WRLCK;
+  asked.l_whence = SEEK_SET;  // all of it
+  return ::fcntl(fd, F_OFD_GETLK, &asked) == 0 && asked.l_type != F_UNLCK;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<StorageFile>> open_replica(const std::filesystem::path& path) {
@@ -198,6 +206,7 @@ Result<std::unique_ptr<StorageFile>> open_replica(const std::filesystem::path& p
     if (errno == EWOULDBLOCK) return in_use();
     return storage_error(errno, "lock", path);
   }
+  if (is_locked_by_another(fd.get())) return in_use();
   return std::make_unique<PosixFile>(std::move(fd), path, device);
 }
 

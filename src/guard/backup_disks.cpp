@@ -32,31 +32,30 @@ Result<fs::path> place_of(const hypervisor::GuestDisk& disk, const DiskOption* o
   return fs::path{disk.format == "raw" || disk.format == "host_device" ? disk.image : disk.image + ".raw"};
 }
 
-/// Makes an empty file if nothing is there. What is there may be overwritten, or is an error.
-Status may_take(const hypervisor::GuestDisk& disk, const fs::path& path, bool known, bool overwrite) {
+/// What is there may be overwritten (true), or nothing is there, and can be made (false); else an error.
+Result<bool> may_take(const hypervisor::GuestDisk& disk, const fs::path& path, bool known, bool overwrite) {
   struct stat facts {};
-  if (::stat(path.c_str(), &facts) != 0) {
-    if (errno != ENOENT) return fail_errno(errno, fmt::format("disk '{}': '{}'", disk.name, path.string()));
-    const Fd made{::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)};
-    if (made) return {};
-    if (errno == ENOENT)
-      return fail(
-          Errc::not_found,
-          fmt::format("there is no directory '{}' for the replica of disk '{}'", path.parent_path().string(),
-                      disk.name),
-          fmt::format("make it on this host, or name another place: --disk {},target=PATH", disk.name));
-    return fail_errno(errno,
-                      fmt::format("cannot make '{}' for the replica of disk '{}'", path.string(), disk.name));
+  if (::stat(path.c_str(), &facts) == 0) {
+    const bool empty = S_ISREG(facts.st_mode) && facts.st_size == 0;
+    if (empty || known || overwrite) return true;
+    return fail(Errc::exists,
+                fmt::format("'{}' is there already, and is not known to be a copy of the guest's disk '{}'",
+                            path.string(), disk.name),
+                fmt::format("remove it, name another place (--disk {0},target=PATH), or have it overwritten "
+                            "(--disk {0},overwrite)",
+                            disk.name));
   }
-  const bool empty = S_ISREG(facts.st_mode) && facts.st_size == 0;
-  if (empty || known || overwrite) return {};
-  return fail(
-      Errc::exists,
-      fmt::format("'{}' is there already, and is not known to be a copy of the guest's disk '{}'",
-                  path.string(), disk.name),
-      fmt::format("remove it, name another place (--disk {0},target=PATH), or have it overwritten (--disk "
-                  "{0},overwrite)",
-                  disk.name));
+  if (errno != ENOENT) return fail_errno(errno, fmt::format("disk '{}': '{}'", disk.name, path.string()));
+  if (std::error_code code; fs::is_directory(path.parent_path(), code)) return false;
+  return fail(Errc::not_found,
+              fmt::format("there is no directory '{}' for the replica of disk '{}'",
+                          path.parent_path().string(), disk.name),
+              fmt::format("make it on this host, or name another place: --disk {},target=PATH", disk.name));
+}
+
+Status make_empty(const fs::path& path) {
+  const Fd made{::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600)};
+  return made ? Status{} : fail_errno(errno, fmt::format("cannot make '{}'", path.string()));
 }
 
 /// What the replicas that are there stand for.
@@ -97,21 +96,29 @@ Result<BackupDisks> open_backup_disks(const GuardSpec& spec, const hypervisor::G
   if (guest.disks.empty()) return out;
   const DiskPlaces known = known_places(spec);
   DiskPlaces places;
-  std::vector<disk::ReplicaDisk> disks;
+  std::vector<fs::path> to_make;
+  // First all that only looks.
   for (const auto& disk : guest.disks) {
     const DiskOption* option = option_of(spec, disk);
     auto place = place_of(disk, option);
     if (!place) return std::unexpected(place.error());
     const auto before = known.find(disk.name);
     const bool is_known = before != known.end() && before->second == place->native();
-    if (Status taken = may_take(disk, *place, is_known, option != nullptr && option->overwrite); !taken)
-      return std::unexpected(taken.error());
-    auto file = disk::open_replica(*place);
+    const auto there = may_take(disk, *place, is_known, option != nullptr && option->overwrite);
+    if (!there) return std::unexpected(there.error());
+    if (!*there) to_make.push_back(*place);
+    places[disk.name] = place->native();
+  }
+  for (const auto& path : to_make)
+    if (Status made = make_empty(path); !made) return std::unexpected(made.error());
+  std::vector<disk::ReplicaDisk> disks;
+  for (const auto& disk : guest.disks) {
+    const fs::path place = places[disk.name];
+    auto file = disk::open_replica(place);
     if (!file) return std::unexpected(file.error().in(fmt::format("disk '{}'", disk.name)));
     std::error_code code;
-    out.places[disk.name] = {.path = *place, .block_device = fs::is_block_file(*place, code)};
-    places[disk.name] = place->native();
-    disks.push_back({.name = place->native(), .file = std::move(*file), .bytes = disk.bytes});
+    out.places[disk.name] = {.path = place, .block_device = fs::is_block_file(place, code)};
+    disks.push_back({.name = place.native(), .file = std::move(*file), .bytes = disk.bytes});
   }
   if (Status kept = keep_places(spec, places); !kept) return std::unexpected(kept.error());
   auto folder = disk::open_folder(disk_folder(spec));

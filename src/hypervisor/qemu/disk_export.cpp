@@ -19,6 +19,15 @@ using json = nlohmann::json;
 namespace {
 
 constexpr std::string_view listener_name = "remus-exports";
+/// An object that means nothing, and is there as long as QEMU's NBD server is ours: the server itself has no name.
+constexpr std::string_view mark_name = "remus-nbd-server";
+
+Status stop_server(Qmp& qmp) {
+  // Ends all its exports, and waits for their requests.
+  auto stopped = qmp.execute("nbd-server-stop", json::object(), std::chrono::milliseconds{10'000});
+  if (stopped || stopped.error().kind == Errc::refused) return {};  // refused: it does not run (any more)
+  return std::unexpected(stopped.error());
+}
 
 Result<Fd> listening_socket(const std::filesystem::path& path) {
   sockaddr_un address{};
@@ -50,10 +59,13 @@ Status DiskExport::start_server() {
   auto listener = listening_socket(socket_);
   if (!listener) return std::unexpected(listener.error());
   if (Status sent = qmp_->send_fd(listener_name, listener->get()); !sent) return sent;
+  auto marked = qmp_->execute("object-add", {{"qom-type", "secret"}, {"id", mark_name}, {"data", "none"}});
+  if (!marked) return std::unexpected(marked.error().in("reading the guest's disks through its QEMU"));
   auto started =
       qmp_->execute("nbd-server-start", {{"addr", {{"type", "fd"}, {"data", {{"str", listener_name}}}}}});
   if (!started) {
     static_cast<void>(qmp_->execute("closefd", {{"fdname", listener_name}}));
+    static_cast<void>(qmp_->execute("object-del", {{"id", mark_name}}));
     Error error = started.error();
     if (error.kind == Errc::refused)
       error.fix =
@@ -84,24 +96,23 @@ Status DiskExport::remove() {
     exports_.clear();
     return {};
   }
-  // The end of the server ends all its exports, and waits for their requests.
-  if (auto stopped = qmp_->execute("nbd-server-stop", json::object(), std::chrono::milliseconds{10'000});
-      !stopped)
-    return std::unexpected(stopped.error());
+  if (Status stopped = stop_server(*qmp_); !stopped) return stopped;
   serving_ = false;
   exports_.clear();
+  if (auto unmarked = qmp_->execute("object-del", {{"id", mark_name}}); !unmarked)
+    return std::unexpected(unmarked.error());
   return {};
 }
 
 Status remove_exports(Qmp& qmp) {
-  auto exports = qmp.execute("query-block-exports");
-  if (!exports) return exports.error().kind == Errc::not_found ? Status{} : std::unexpected(exports.error());
-  bool ours = false;
-  for (const json& entry : *exports) ours = ours || entry.value("id", "").starts_with(leftover_prefix);
-  // Only we add exports of such names, and only to a server of our own.
-  if (!ours) return {};
-  auto stopped = qmp.execute("nbd-server-stop", json::object(), std::chrono::milliseconds{10'000});
-  if (!stopped) return std::unexpected(stopped.error());
+  auto objects = qmp.execute("qom-list", {{"path", "/objects"}});
+  if (!objects) return std::unexpected(objects.error());
+  for (const json& entry : *objects) {
+    if (entry.value("name", "") != mark_name) continue;
+    if (Status stopped = stop_server(qmp); !stopped) return stopped;
+    if (auto unmarked = qmp.execute("object-del", {{"id", mark_name}}); !unmarked)
+      return std::unexpected(unmarked.error());
+  }
   return {};
 }
 

@@ -1,8 +1,10 @@
 // Journal and replicas on real files, and what damage and bad input are answered with.
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <fstream>
 
+#include "base/fd.hpp"
 #include "disk/journal_recovery.hpp"
 #include "disk/posix_storage.hpp"
 #include "replica_run.hpp"
@@ -114,6 +116,20 @@ TEST_F(ReplicaFiles, ADiskInUseOrMissingOrNoneIsRefused) {
   EXPECT_EQ(open_replica(directory.path() / "none").error().kind, Errc::not_found);
   EXPECT_EQ(open_replica("/dev/null").error().kind, Errc::refused);
   EXPECT_EQ(open_replica(directory.path()).error().kind, Errc::refused);
+}
+
+TEST_F(ReplicaFiles, AnImageThatQemuHasInUseIsRefused) {
+  must(open_replica(image));
+  const Fd qemu{::open(image.c_str(), O_RDWR | O_CLOEXEC)};
+  struct flock byte {};
+  byte.l_type = F_RDLCK;
+  byte.l_whence = SEEK_SET;
+  byte.l_start = 100;
+  byte.l_len = 1;
+  ASSERT_EQ(::fcntl(qemu.get(), F_OFD_SETLK, &byte), 0);
+  const auto opened = open_replica(image);
+  ASSERT_FALSE(opened);
+  EXPECT_NE(opened.error().text().find("is in use"), std::string::npos);
 }
 
 TEST_F(ReplicaFiles, AJournalWithoutRoomIsToldAndTheEpochIsNotHeld) {

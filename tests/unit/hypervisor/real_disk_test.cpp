@@ -165,6 +165,15 @@ TEST_F(RealDisk, WhatADeadGuardLeftIsTakenAway) {
     EXPECT_EQ(qemu_io(*qmp_, "write -q -P 9 4096 512"), "");
     EXPECT_FALSE(abandoned.remove()) << "its server is gone";
   }
+  // Dead when the server had been started, and had no export yet.
+  const json address{{"type", "unix"}, {"data", {{"path", (directory_ / "nbd").native()}}}};
+  ASSERT_TRUE(
+      qmp_->execute("object-add", {{"qom-type", "secret"}, {"id", "remus-nbd-server"}, {"data", "x"}}));
+  ASSERT_TRUE(qmp_->execute("nbd-server-start", {{"addr", address}}));
+  ASSERT_TRUE(rescue_qemu(*qmp_));
+  DiskExport again{qmp_, directory_};
+  EXPECT_TRUE(again.add(the_disk()));
+  EXPECT_TRUE(again.remove());
 }
 
 TEST_F(RealDisk, AUsersOwnJobOrServerIsRefusedAndLeftAlone) {
