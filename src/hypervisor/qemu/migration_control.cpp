@@ -17,10 +17,9 @@ namespace {
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
-constexpr auto leave_timeout = milliseconds{5000};
+/// QEMU needs milliseconds to leave; where vCPUs get little of a busy machine, many seconds. If QEMU itself hangs, QMP's bound is met first.
+constexpr auto leave_timeout = milliseconds{20'000};
 constexpr auto colo_timeout = milliseconds{5000};
-/// QEMU needs milliseconds to resume a guest whose COLO has ended; a machine that stands still, longer.
-constexpr auto resume_patience = milliseconds{2000};
 constexpr std::uint64_t first_downtime_ms = 50;
 
 // Parameters we change; all exist since 5.2.
@@ -55,40 +54,46 @@ bool stopped_by_migration(std::string_view state) {
   return one_of(state, {"colo", "finish-migrate", "postmigrate"});
 }
 
-/// QEMU resumes the guest by itself when COLO ends. `cont` is no help to it: the run state says 'colo' before
-/// the vCPUs stand, and a `cont` in that moment sets them going again under the thread that waits for them to
-/// stand. That thread then waits for ever, and no migration can be started any more. So it is sent where
-/// nobody else resumes, and else only when nothing has happened for long.
-Status make_run(Qmp& qmp) {
-  const auto begun = Clock::now();
-  const auto deadline = begun + leave_timeout;
-  for (milliseconds wait{1};; wait = std::min(wait * 2, milliseconds{50})) {
-    auto state = run_state(qmp);
-    if (!state) return std::unexpected(state.error());
-    if (!stopped_by_migration(*state)) return {};
-    if (*state == "postmigrate" || Clock::now() >= begun + resume_patience) std::ignore = qmp.execute("cont");
+/// A migration that has ended is put away a little later, when QEMU's main loop comes to it; giving up its yank instance is the last
+/// of that. A `migrate` before it is refused and leaves QEMU (7.2 at least) in a migration that nobody carries on: there is no way
+/// out of that, and no other can ever be started.
+Result<bool> is_put_away(Qmp& qmp) {
+  const auto instances = qmp.execute("query-yank");
+  if (!instances && instances.error().kind == Errc::not_found) return true;  // before 6.0 there are none
+  if (!instances) return std::unexpected(instances.error());
+  return std::ranges::none_of(*instances,
+                              [](const json& entry) { return entry.value("type", "") == "migration"; });
+}
+
+Status await_put_away(Qmp& qmp) {
+  const auto deadline = Clock::now() + leave_timeout;
+  for (milliseconds wait{1};; wait = std::min(wait * 2, milliseconds{20})) {
+    const auto put_away = is_put_away(qmp);
+    if (!put_away) return std::unexpected(put_away.error());
+    if (*put_away) return {};
     if (Clock::now() >= deadline)
-      return fail(Errc::timeout,
-                  fmt::format("the guest stays '{}' after its checkpointing has ended", *state),
-                  "resume it by hand: QMP command cont");
+      return fail(Errc::timeout, "QEMU has not put away the migration before this one");
     std::this_thread::sleep_for(wait);
   }
 }
 
-/// A migration that has ended is put away a little later, when QEMU's main loop comes to it; giving up its yank instance is the last
-/// of that. A `migrate` before it is refused and leaves QEMU (7.2 at least) in a migration that nobody carries on: there is no way
-/// out of that, and no other can ever be started.
-Status await_put_away(Qmp& qmp) {
+/// QEMU resumes the guest by itself when COLO ends, however long its vCPUs take to stand first. `cont` is no help to it: the run
+/// state says 'colo' before they stand, and a `cont` in that moment sets them going again under the thread that waits for them.
+/// That thread then waits for ever, and no migration can be started any more. So it is sent only where nobody else resumes: after
+/// an ordinary migration, and when the migration is put away.
+Status make_run(Qmp& qmp) {
   const auto deadline = Clock::now() + leave_timeout;
-  for (milliseconds wait{1};; wait = std::min(wait * 2, milliseconds{20})) {
-    const auto instances = qmp.execute("query-yank");
-    if (!instances && instances.error().kind == Errc::not_found) return {};  // before 6.0 there are none
-    if (!instances) return std::unexpected(instances.error());
-    if (std::ranges::none_of(*instances,
-                             [](const json& entry) { return entry.value("type", "") == "migration"; }))
-      return {};
+  for (milliseconds wait{1};; wait = std::min(wait * 2, milliseconds{50})) {
+    auto state = run_state(qmp);
+    if (!state) return std::unexpected(state.error());
+    if (!stopped_by_migration(*state)) return {};
+    const auto put_away = is_put_away(qmp);
+    if (!put_away) return std::unexpected(put_away.error());
+    if (*state == "postmigrate" || *put_away) std::ignore = qmp.execute("cont");
     if (Clock::now() >= deadline)
-      return fail(Errc::timeout, "QEMU has not put away the migration before this one");
+      return fail(Errc::timeout,
+                  fmt::format("the guest stays '{}' after its checkpointing has ended", *state),
+                  "resume it by hand: QMP command cont");
     std::this_thread::sleep_for(wait);
   }
 }
