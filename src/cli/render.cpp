@@ -266,15 +266,22 @@ std::string render_verify(const std::string& guest, const json& report, const St
       fmt::format("{}: {} pages{} compared at epoch {} in {}: ", guest, number_at(report, "pages_compared"),
                   disks ? fmt::format(" and {} blocks of disks", number_at(report, "blocks_compared")) : "",
                   number_at(report, "epoch"), human_ms(number_at(report, "duration_ms")));
-  if (pages == 0 && blocks == 0)
-    return out +
-           style.good(disks ? "the backup's memory and disks are the guest's"
-                            : "the backup's memory is the guest's") +
-           "\n";
+  std::string left_out;
+  if (const auto bytes = number_at(report, "bytes_left_out"); bytes != 0)
+    left_out = "  " +
+               style.doubtful(fmt::format("{} of disks left out: written all the time, or not readable",
+                                          human_bytes(bytes))) +
+               "\n";
+  if (pages == 0 && blocks == 0) {
+    const char* const what = !disks             ? "the backup's memory is the guest's"
+                             : left_out.empty() ? "the backup's memory and disks are the guest's"
+                                                : "no difference in what was compared";
+    return out + style.good(what) + "\n" + left_out;
+  }
   std::string differ;
   if (pages != 0) differ = fmt::format("{} pages", pages);
   if (blocks != 0) differ += fmt::format("{}{} blocks", differ.empty() ? "" : " and ", blocks);
-  out += style.bad(differ + " DIFFER") + "\n";
+  out += style.bad(differ + " DIFFER") + "\n" + left_out;
   std::size_t listed = 0;
   for (const auto& page : list(report, "different")) {
     out += fmt::format("  {} page {}\n", text_at(page, "block"), number_at(page, "index"));

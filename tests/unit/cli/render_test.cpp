@@ -194,6 +194,11 @@ TEST(Render, Verification) {
       render_verify("web1", guard::to_json(report), plain),
       HasSubstr(
           "300 blocks of disks compared at epoch 7 in 20 ms: the backup's memory and disks are the guest's"));
+  auto partly = guard::to_json(report);
+  partly["bytes_left_out"] = 8192U;
+  EXPECT_THAT(render_verify("web1", partly, plain),
+              AllOf(HasSubstr("no difference in what was compared\n  8.0 KiB of disks left out"),
+                    Not(HasSubstr("disks are the guest's"))));
 }
 
 TEST(Render, DoctorPeersHostCertificateEvent) {
