@@ -21,7 +21,8 @@ class MigrationTest : public test::QmpTest {
         asked_.push_back(name);
         json reply = json::object();
         if (name == "query-migrate") reply = {{"status", "completed"}};
-        if (name == "query-status") reply = {{"status", "running"}};
+        if (name == "cont") stands_ = false;
+        if (name == "query-status") reply = {{"status", stands_ ? "colo" : "running"}};
         if (name == "query-yank") {
           reply = json::array({{{"type", "chardev"}, {"id", "compat_monitor0"}}});
           if (busy-- > 0) reply.push_back({{"type", "migration"}});
@@ -41,6 +42,7 @@ class MigrationTest : public test::QmpTest {
 
   std::shared_ptr<Qmp> qmp_{};
   std::vector<std::string> asked_{};
+  bool stands_{false};  ///< the guest, and nobody but us resumes it
 };
 
 TEST_F(MigrationTest, BeginsOnlyWhenTheOneBeforeIsPutAway) {
@@ -57,6 +59,18 @@ TEST_F(MigrationTest, IsLeftOnlyWhenItIsPutAway) {
   end();
   ASSERT_TRUE(left) << left.error().text();
   EXPECT_EQ(asked_, (std::vector<std::string>{"query-migrate", "query-status", "query-yank", "query-yank"}));
+}
+
+TEST_F(MigrationTest, TheGuestIsResumedByUsOnlyWhenNobodyElseWill) {
+  stands_ = true;
+  play(10, 2);
+  const Status left = leave_migration(*qmp_);
+  end();
+  ASSERT_TRUE(left) << left.error().text();
+  EXPECT_EQ(asked_, (std::vector<std::string>{"query-migrate", "query-status", "query-yank", "query-status",
+                                              "query-yank", "query-status", "query-yank", "cont",
+                                              "query-status", "query-yank"}))
+      << "not while the migration is there: its thread may still wait for the guest to stand";
 }
 
 TEST_F(MigrationTest, AQemuWithoutYankIsTakenAsItIs) {
