@@ -32,9 +32,9 @@ constexpr std::pair<B, B> backup_required[] = {
 };
 
 constexpr std::string_view primary_action_names[] = {
-    "BeginSession", "Synchronize", "Capture",        "Resend",     "Release", "SendHeartbeat",
-    "ClaimAlone",   "GoAlone",     "AbandonSession", "PassOutput", "Fence",   "SplitBrain",
-    "DropLink",     "End",         "StateChanged"};
+    "BeginSession", "Synchronize",    "Capture",    "Resend", "Release",   "SendHeartbeat", "ClaimAlone",
+    "GoAlone",      "AbandonSession", "PassOutput", "Fence",  "StopGuest", "SplitBrain",    "DropLink",
+    "End",          "StateChanged"};
 constexpr std::string_view backup_action_names[] = {"SendAck",        "SendHeartbeat",   "Apply",
                                                     "DiscardTorn",    "ClaimActivation", "Activate",
                                                     "DiscardStandby", "DropLink",        "StateChanged"};
@@ -66,6 +66,7 @@ constexpr std::string_view probe_names[] = {"failover_in_time",
                                             "torn_epoch",
                                             "half_open",
                                             "guest_crashed",
+                                            "guest_doomed",
                                             "guest_stopped",
                                             "unprotected",
                                             "reprotected_by_admin",

@@ -40,6 +40,7 @@ enum class Probe : std::uint8_t {
   torn_epoch,
   half_open,  ///< a host died without a word on an open connection
   guest_crashed,
+  guest_doomed,
   guest_stopped,
   unprotected,
   reprotected_by_admin,

@@ -18,7 +18,7 @@ std::string_view to_string(FaultKind kind) noexcept {
       "slow capture",    "hang capture",   "fail capture",    "fail sync",      "fail apply",
       "fail activation", "lose standby",   "total partition", "host freeze",    "operator failover",
       "operator force",  "unprotect",      "guest stop",      "crash at step",  "checkpoint now",
-      "big epochs"};
+      "big epochs",      "guest doomed"};
   return names[static_cast<std::size_t>(kind)];
 }
 
@@ -209,6 +209,14 @@ void World::fault(FaultKind kind, std::size_t h, Ns duration) {
       interrupt(h);
       at(us(rng_.range(10, 5'000)), EventKind::guest_gone, h, 1);
       break;
+    case FaultKind::guest_doomed:
+      if (!host.guest.exists || host.guest.doomed || !guard.exists || !guard.primary) break;
+      coverage_.hit(Probe::guest_doomed);
+      expect_failover(h);
+      host.guest.doomed = true;
+      if (guard.operation.active && rng_.chance(500)) guard.operation.fails = true;
+      at(us(rng_.range(10, 5'000)), EventKind::guest_doomed, h);
+      break;
     case FaultKind::arbiter_outage:
       ++arbiter_blocked_[h];
       ends();
@@ -289,7 +297,7 @@ void World::fault_end(FaultKind kind, std::size_t h) {
 
 // --- what must be true afterwards ---
 
-/// A host dies with a good standby on the other: one failure, so the guest must run there soon (S5), unless
+/// A host, or what its guest needs there, dies with a good standby on the other: one failure, so the guest must run there soon (S5), unless
 /// another fault comes before.
 void World::expect_failover(std::size_t dead) {
   const std::size_t h = 1 - dead;
@@ -313,8 +321,10 @@ void World::expect_failover(std::size_t dead) {
 
 void World::failover_due(std::size_t h, std::uint64_t faults) {
   if (faults != faults_ || stopped_) return;
-  if (hosts_[h].guest.exists || hosts_[1 - h].guest.exists) return coverage_.hit(Probe::failover_in_time);
-  throw Violation("S5", fmt::format("host {} died alone, and its guest does not run on host {}", 1 - h, h));
+  const auto runs = [](const Guest& guest) { return guest.exists && !guest.doomed; };
+  if (runs(hosts_[h].guest) || runs(hosts_[1 - h].guest)) return coverage_.hit(Probe::failover_in_time);
+  throw Violation("S5",
+                  fmt::format("host {} or its guest died alone, and it does not run on host {}", 1 - h, h));
 }
 
 void World::heal() {
@@ -348,6 +358,8 @@ void World::settle() {
       const Host& host = hosts_[h];
       if (host.guest.exists) {
         ++guests;
+        // Where it was not protected nobody else can go on with it: its administrator ends it.
+        if (host.guest.doomed && since > ms(1'500)) end_doomed(h), drain(h);
         if (host.guard.primary && host.guard.exists &&
             host.guard.primary->state() == engine::PrimaryState::protected_) {
           const auto committed = host.guard.primary->committed();

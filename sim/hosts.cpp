@@ -81,13 +81,23 @@ void World::end_pause(std::size_t h) {
 /// the way).
 void World::check_pause(std::size_t h, std::uint64_t pause) {
   const Host& host = hosts_[h];
-  if (!host.guest.exists || !host.guest.paused || host.guest.pause != pause) return;
+  if (!host.guest.exists || host.guest.doomed || !host.guest.paused || host.guest.pause != pause) return;
   if (host.guard.exists && host.guard.asleep) coverage_.hit(Probe::slept_with_paused_guest);
   const Ns limit = config_.capture_max.count() + ms(500);
   const bool excused =
       host.frozen || (host.guard.exists && (host.guard.asleep || now_ - host.guard.slept_until < limit));
   if (!excused) throw Violation("S6", fmt::format("the guest on host {} stays paused", h));
   at(limit, EventKind::pause_check, h, pause);
+}
+
+/// A doomed guest is stopped for good.
+void World::end_doomed(std::size_t h) {
+  Host& host = hosts_[h];
+  if (!host.guest.exists || !host.guest.doomed || !host.guard.exists || host.guard.asleep) return;
+  if (!host.guard.primary) return;
+  kill_guest(h);
+  interrupt(h);
+  host.guard.primary->guest_gone(local(h), false);
 }
 
 // --- guards ---
@@ -98,6 +108,16 @@ void World::start_guard(std::size_t h) {
   if (!host.daemon) {  // nobody there to start it
     at(ms(20), EventKind::start_guard, h);
     return;
+  }
+  if (host.guest.exists && host.guest.doomed) {
+    // No new guard can take it on; its administrator ends it, within what fail-stop allows.
+    if (allowed(FaultKind::guest_crash, h)) {
+      kill_guest(h);
+      host.known = false;
+    } else {
+      at(ms(20), EventKind::start_guard, h);
+      return;
+    }
   }
   if (host.guest.exists) {
     if (!host.known) coverage_.hit(Probe::reprotected_by_admin);

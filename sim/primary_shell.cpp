@@ -33,7 +33,8 @@ void World::act(std::size_t h, const engine::PrimaryAction& what) {
             if (guard.operation.active) throw Violation("pre", "synchronization during a capture");
             guard.operation = {true,
                                true,
-                               std::exchange(armed_[static_cast<std::size_t>(FaultKind::fail_sync)], false),
+                               std::exchange(armed_[static_cast<std::size_t>(FaultKind::fail_sync)], false) ||
+                                   host.guest.doomed,
                                ++numbers_,
                                sync.session,
                                0,
@@ -47,7 +48,8 @@ void World::act(std::size_t h, const engine::PrimaryAction& what) {
             guard.operation = {
                 true,
                 false,
-                std::exchange(armed_[static_cast<std::size_t>(FaultKind::fail_capture)], false),
+                std::exchange(armed_[static_cast<std::size_t>(FaultKind::fail_capture)], false) ||
+                    host.guest.doomed,
                 ++numbers_,
                 capture.session,
                 capture.epoch,
@@ -112,6 +114,10 @@ void World::act(std::size_t h, const engine::PrimaryAction& what) {
             host.generation = std::max(host.generation, fence.superseded_by);
             host.known = false;
             guard.leaving = true;
+          },
+          [&](const action::StopGuest&) {
+            note("host {}: stops its guest, to hand it over", h);
+            at(us(rng_.range(100, 300'000)), EventKind::stop_guest, h);
           },
           [&](const action::SplitBrain& split) {
             if (!truth_.loss_accepted())
@@ -193,6 +199,7 @@ void World::operation_ends(std::size_t h, std::uint64_t number) {
   const engine::CaptureCost cost{1, page_bytes, engine::Duration{pause}};
   if (operation.fails) {
     coverage_.hit(operation.synchronizing ? Probe::sync_failed : Probe::capture_failed);
+    if (host.guest.doomed) guard.primary->guest_doomed(local(h));  // whoever fails looks for the reason first
     if (operation.synchronizing) {
       guard.primary->sync_failed(local(h), operation.session, "hypervisor");
     } else {

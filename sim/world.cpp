@@ -220,6 +220,10 @@ void World::handle_guard(const Event& event) {
     case EventKind::guest_gone:
       if (guard.primary) guard.primary->guest_gone(local(h), event.a != 0);
       break;
+    case EventKind::guest_doomed:
+      if (guard.primary) guard.primary->guest_doomed(local(h));
+      break;
+    case EventKind::stop_guest: end_doomed(h); break;
     case EventKind::operator_call: operator_call(h, event.a != 0); break;
     default: break;
   }
@@ -292,9 +296,9 @@ std::string_view to_string(EventKind kind) noexcept {
   constexpr std::string_view names[] = {
       "timer",         "deliver",        "dial",          "dial_timeout", "poll",          "report",
       "verdict",       "output_waiting", "sync_pause",    "pause_end",    "capture_ready", "apply_done",
-      "activate_done", "stale_result",   "operator_call", "guest_gone",   "guest_step",    "rescue",
-      "start_guard",   "reboot",         "awake",         "report_taken", "pause_check",   "fault",
-      "fault_end",     "heal",           "settle",        "failover_due"};
+      "activate_done", "stale_result",   "operator_call", "guest_gone",   "guest_doomed",  "stop_guest",
+      "guest_step",    "rescue",         "start_guard",   "reboot",       "awake",         "report_taken",
+      "pause_check",   "fault",          "fault_end",     "heal",         "settle",        "failover_due"};
   return names[static_cast<std::size_t>(kind)];
 }
 

@@ -55,6 +55,8 @@ enum class EventKind : std::uint8_t {
   stale_result,
   operator_call,
   guest_gone,
+  guest_doomed,
+  stop_guest,
   // of hosts and the world
   guest_step,
   rescue,
@@ -107,6 +109,7 @@ enum class FaultKind : std::uint8_t {
   crash_at_step,
   checkpoint_now,
   big_epochs,
+  guest_doomed,
   count_
 };
 
@@ -120,6 +123,7 @@ struct Packet {
 struct Guest {
   bool exists{};
   bool paused{};
+  bool doomed{};           ///< cannot be captured any more, nor go on here
   std::uint64_t pause{};   ///< number of the pause it is in, or was last in
   std::uint64_t number{};  ///< so that steps of an earlier guest vanish
   Snapshot now{};
@@ -237,6 +241,7 @@ class World final {
   void crash_host(std::size_t h);
   void reboot(std::size_t h);
   void rescue(std::size_t h);
+  void end_doomed(std::size_t h);
   void sleep_guard(std::size_t h, Ns duration);
   void wake_guard(std::size_t h);
   void begin_pause(std::size_t h, Epoch epoch);

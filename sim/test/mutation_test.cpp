@@ -62,12 +62,13 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{Mutation::s4_apply_memory_only, Scenario::failstop, 1'000, {"S4"}},
                     Case{Mutation::s5_acked_epoch_dropped, Scenario::failstop, 1'000, {"S5", "S2"}},
                     Case{Mutation::s5_activate_before_applied, Scenario::failstop, 2'000, {"S5"}},
+                    Case{Mutation::s5_doomed_guest_resynchronized, Scenario::failstop, 1'000, {"S5"}},
                     Case{Mutation::s6_hung_capture_kept, Scenario::failstop, 1'000, {"S6"}}),
     [](const auto& test) { return std::string{engine::to_string(test.param.mutation)}; });
 
 /// A mutation that is added must be added above as well.
 TEST(SimMutationList, IsComplete) {
-  EXPECT_EQ(std::size(engine::all_mutations), 13U);
+  EXPECT_EQ(std::size(engine::all_mutations), 14U);
 }
 
 }  // namespace

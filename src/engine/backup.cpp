@@ -45,6 +45,7 @@ void Backup::link_up(Time now) {
   }
   if (claiming_) cancel_claim("the primary is back");
   link_ = true;
+  told_gone_ = false;
   detector_.reset(now);
   reports_.touch(now);
   echo_ = {};
@@ -215,7 +216,7 @@ void Backup::give_up_image(const std::string& reason, BackupState to) {
   applied_.reset();
   lease_from_.reset();
   claiming_.reset();
-  dead_in_time_ = operator_asked_ = forced_ = gone_ = activating_ = false;
+  dead_in_time_ = operator_asked_ = forced_ = gone_ = told_gone_ = activating_ = false;
   change(to, reason);
 }
 
@@ -230,7 +231,7 @@ void Backup::goodbye(Time now, Goodbye reason) {
       break;
     case Goodbye::guest_crashed:
       drop_link(now, "the guest's process died on the primary");
-      gone_ = true;
+      gone_ = told_gone_ = true;
       break;
   }
   settle(now);

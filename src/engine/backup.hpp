@@ -205,6 +205,7 @@ class Backup final {
   bool forced_{};
   bool dead_in_time_{};  ///< everything was silent while the lease was valid: the primary never went alone
   bool gone_{};          ///< a witness says the guest's process is gone
+  bool told_gone_{};     ///< ... and the primary's last word did: its guard may take a while to clear up
   bool activating_{};    ///< Activate was given
   Time claim_retry_at_{};
   Time asked_wake_{};

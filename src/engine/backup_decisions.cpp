@@ -48,7 +48,8 @@ void Backup::host_report(Time now, const HostReport& report) {
   if (finished()) return;
   wake(now);
   seen_generation_ = std::max(seen_generation_, report.generation);
-  const bool nothing_left = !report.guest_running && !report.guard_running;
+  // A guard without its guest has yet to say what became of it, unless it has said so.
+  const bool nothing_left = !report.guest_running && (!report.guard_running || told_gone_);
   if (!nothing_left) {
     reports_.heard(now);
     dead_in_time_ = gone_ = false;

@@ -17,6 +17,7 @@ std::string_view to_string(Mutation mutation) noexcept {
     case Mutation::s4_apply_memory_only: return "s4_apply_memory_only";
     case Mutation::s5_acked_epoch_dropped: return "s5_acked_epoch_dropped";
     case Mutation::s5_activate_before_applied: return "s5_activate_before_applied";
+    case Mutation::s5_doomed_guest_resynchronized: return "s5_doomed_guest_resynchronized";
     case Mutation::s6_hung_capture_kept: return "s6_hung_capture_kept";
   }
   return "?";

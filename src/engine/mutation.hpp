@@ -23,15 +23,25 @@ enum class Mutation {
   s4_apply_memory_only,    ///< the epoch's disk writes are not applied (a fault of the shell: modelled by the
                            ///< simulator)
   s5_acked_epoch_dropped,  ///< backup forgets its newest acknowledged epoch when the link is lost
-  s5_activate_before_applied,  ///< backup activates while acknowledged epochs are not applied
-  s6_hung_capture_kept,        ///< a capture that does not come to an end is not abandoned
+  s5_activate_before_applied,      ///< backup activates while acknowledged epochs are not applied
+  s5_doomed_guest_resynchronized,  ///< a session is begun for a guest that can only be handed over
+  s6_hung_capture_kept,            ///< a capture that does not come to an end is not abandoned
 };
 
 inline constexpr Mutation all_mutations[] = {
-    Mutation::s1_release_before_ack, Mutation::s1_ack_before_whole,      Mutation::s2_activate_despite_report,
-    Mutation::s2_lease_ignored,      Mutation::s2_alone_without_grant,   Mutation::s2_pass_before_confirmed,
-    Mutation::s2_activate_torn,      Mutation::s3_generation_not_raised, Mutation::s3_fence_ignored,
-    Mutation::s4_apply_memory_only,  Mutation::s5_acked_epoch_dropped,   Mutation::s5_activate_before_applied,
+    Mutation::s1_release_before_ack,
+    Mutation::s1_ack_before_whole,
+    Mutation::s2_activate_despite_report,
+    Mutation::s2_lease_ignored,
+    Mutation::s2_alone_without_grant,
+    Mutation::s2_pass_before_confirmed,
+    Mutation::s2_activate_torn,
+    Mutation::s3_generation_not_raised,
+    Mutation::s3_fence_ignored,
+    Mutation::s4_apply_memory_only,
+    Mutation::s5_acked_epoch_dropped,
+    Mutation::s5_activate_before_applied,
+    Mutation::s5_doomed_guest_resynchronized,
     Mutation::s6_hung_capture_kept,
 };
 

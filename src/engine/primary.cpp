@@ -195,7 +195,7 @@ void Primary::backup_refused(Time now, const std::string& reason) {
 // --- sessions ---
 
 bool Primary::wants_session() const noexcept {
-  return link_ && session_ == 0 && !finished() && !(leaving_ && !holding_);
+  return link_ && session_ == 0 && !finished() && !(leaving_ && !holding_) && !(doomed_ && !leaving_);
 }
 
 void Primary::session_if_due(Time now) {
@@ -330,17 +330,21 @@ void Primary::checkpoint_now(Time now) {
 bool Primary::wants_capture() const noexcept {
   const bool room = kept_.size() < config_.max_epochs_in_flight &&
                     (kept_.empty() || kept_bytes_ < config_.max_bytes_in_flight);
-  return sync_ == Sync::done && ready_ && !capturing_ && room;
+  return sync_ == Sync::done && ready_ && !capturing_ && room && !doomed_;
 }
 
 Time Primary::capture_due() const noexcept {
   return now_ ? Time::min() : pacing_.next();
 }
 
+/// A capture of a doomed guest ends with it.
+bool Primary::capture_bounded() const noexcept {
+  return capturing_ && !doomed_ && !mutated(Mutation::s6_hung_capture_kept);
+}
+
 void Primary::capture_if_due(Time now) {
-  if (capturing_ && now >= capture_since_ + config_.capture_max && !mutated(Mutation::s6_hung_capture_kept)) {
+  if (capture_bounded() && now >= capture_since_ + config_.capture_max)
     return fail_session(now, "a capture did not come to an end in time");
-  }
   if (!wants_capture() || now < capture_due()) return;
   REMUS_ASSERT("S6", !capturing_, "one capture at a time: each pause ends before the next");
   capturing_ = true;
@@ -367,7 +371,10 @@ void Primary::captured(Time now, Session session, Epoch epoch, CaptureCost cost)
 void Primary::capture_failed(Time now, Session session, const std::string& reason) {
   if (finished() || session != session_ || !capturing_) return;
   wake(now);
-  fail_session(now, reason);
+  if (doomed_)
+    capturing_ = false;  // what was captured before is what goes on
+  else
+    fail_session(now, reason);
   settle(now);
 }
 
@@ -395,6 +402,7 @@ void Primary::settle(Time now) {
   if (!finished()) capture_if_due(now);
   if (!finished()) session_if_due(now);  // a capture given up leads to a new session
   if (!finished()) claim_if_due(now);
+  if (!finished()) hand_over_if_possible();
   if (!finished()) heartbeat_if_due(now);
   if (state_ == PrimaryState::protected_ && now >= protected_since_ + config_.resync_max) failures_ = 0;
   asked_wake_ = next_deadline();
@@ -405,8 +413,7 @@ Time Primary::next_deadline() const {
   Time next = next_heartbeat_;
   if (link_) next = std::min(next, detector_.deadline());
   if (wants_session() && !holding_) next = std::min(next, retry_at_);
-  const bool bounded = capturing_ && !mutated(Mutation::s6_hung_capture_kept);
-  if (bounded) next = std::min(next, capture_since_ + config_.capture_max);
+  if (capture_bounded()) next = std::min(next, capture_since_ + config_.capture_max);
   if (wants_capture()) next = std::min(next, capture_due());
   if (const auto due = claim_due()) next = std::min(next, *due);
   return next;

@@ -78,6 +78,9 @@ struct PassOutput {};
 struct Fence {
   Generation superseded_by;
 };
+/// The guest can never go on here, and the backup holds all that was shown of it: stop it for good, its output
+/// held. Answer: guest_gone() once it is stopped, which hands it over.
+struct StopGuest {};
 /// Two hosts run this guest under the same generation (fail-stop was violated): tell the administrator by
 /// every means. Nothing is stopped: no rule can say whose output was the true one.
 struct SplitBrain {
@@ -106,8 +109,9 @@ using PrimaryAction =
     std::variant<primary_action::BeginSession, primary_action::Synchronize, primary_action::Capture,
                  primary_action::Resend, primary_action::Release, primary_action::SendHeartbeat,
                  primary_action::ClaimAlone, primary_action::GoAlone, primary_action::AbandonSession,
-                 primary_action::PassOutput, primary_action::Fence, primary_action::SplitBrain,
-                 primary_action::DropLink, primary_action::End, primary_action::StateChanged>;
+                 primary_action::PassOutput, primary_action::Fence, primary_action::StopGuest,
+                 primary_action::SplitBrain, primary_action::DropLink, primary_action::End,
+                 primary_action::StateChanged>;
 
 /// In what circumstances a Primary begins its life.
 enum class PrimaryStart {
@@ -152,6 +156,10 @@ class Primary final {
   void capture_failed(Time now, Session session, const std::string& reason);
   /// The running epoch has output waiting.
   void output_waiting(Time now);
+  /// What the guest needs to go on has died (its device model, say), and it can neither be saved nor go on
+  /// here. From now on the last commit is the truth: no epoch, no session, no going alone. As soon as it is
+  /// protected it is stopped, and so handed over.
+  void guest_doomed(Time now);
   /// The guest's process is gone. `in_good_order`: it shut down by itself or was asked to.
   void guest_gone(Time now, bool in_good_order);
 
@@ -228,7 +236,9 @@ class Primary final {
   void session_if_due(Time now);
   void capture_if_due(Time now);
   void claim_if_due(Time now);
+  void hand_over_if_possible();
   [[nodiscard]] bool wants_capture() const noexcept;
+  [[nodiscard]] bool capture_bounded() const noexcept;
   [[nodiscard]] bool wants_session() const noexcept;
   [[nodiscard]] Time capture_due() const noexcept;
   [[nodiscard]] std::optional<Time> claim_due() const noexcept;
@@ -285,6 +295,8 @@ class Primary final {
   bool split_{};
   bool alone_{};            ///< went alone; no session since has got as far as a commit
   bool leaving_{};          ///< unprotect() was asked
+  bool doomed_{};           ///< guest_doomed() was told
+  bool stopping_{};         ///< StopGuest was given
   std::uint32_t graces_{};  ///< extra time given after sleeps since the backup was heard; bounded
   Time asked_wake_{};
 };

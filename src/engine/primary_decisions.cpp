@@ -37,7 +37,7 @@ void Primary::wake(Time now) {
 std::optional<Time> Primary::claim_due() const noexcept {
   if (claiming_ || finished()) return std::nullopt;
   if (claim_floor_ >= generation_ && claim_floor_ != 0) return claim_retry_at_;
-  if (state_ != PrimaryState::interrupted) return std::nullopt;
+  if (state_ != PrimaryState::interrupted || (doomed_ && !leaving_)) return std::nullopt;
   return std::max(claim_retry_at_, last_heard_ + config_.alone_after);
 }
 
@@ -132,6 +132,20 @@ void Primary::fence(Generation by, const std::string& reason) {
   forget_session();
   act(action::Fence{by});
   change(PrimaryState::fenced, reason);
+}
+
+void Primary::guest_doomed(Time now) {
+  if (finished() || doomed_ || mutated(Mutation::s5_doomed_guest_resynchronized)) return;
+  wake(now);
+  doomed_ = true;
+  settle(now);
+}
+
+/// Only while the backup is there: whoever is gone cannot go on with it.
+void Primary::hand_over_if_possible() {
+  if (!doomed_ || stopping_ || leaving_ || !link_ || state_ != PrimaryState::protected_) return;
+  stopping_ = true;
+  act(action::StopGuest{});
 }
 
 void Primary::guest_gone(Time now, bool in_good_order) {

@@ -173,6 +173,9 @@ Result<ProtectedGuest> attach_xen_guest(const GuardSpec& spec) {
   guest.shut_down_in_order = [fate, domain = domain.get()] {
     return fate->shut_down() || domain->shut_down_in_order();
   };
+  guest.doom = [domain = domain.get()]() -> std::string {
+    return domain->device_model_dead() ? "its device model (QEMU) has died" : "";
+  };
   guest.on_signs_of_end = [domain = domain.get()](std::function<void()> look) {
     domain->on_ends(std::move(look));
   };

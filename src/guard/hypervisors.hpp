@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "guard/spec.hpp"
 #include "hypervisor/domain.hpp"
@@ -27,6 +28,8 @@ struct ProtectedGuest {
   pid_t pid{};              ///< of the guest's process; 0 if it has none
   /// Where there is no process to watch: whether the guest is there. Quick; asked a few times a second.
   std::function<bool()> exists{};
+  /// Where exists() is set: what of it has died so that it can never go on here; empty while it is well. Quick.
+  std::function<std::string()> doom{};
   /// Where exists() is set: has `look` called, on any thread, when it should be asked at once.
   std::function<void(std::function<void()> look)> on_signs_of_end{};
 };

@@ -30,6 +30,7 @@ using engine::primary_action::Resend;
 using engine::primary_action::SendHeartbeat;
 using engine::primary_action::SplitBrain;
 using engine::primary_action::StateChanged;
+using engine::primary_action::StopGuest;
 using engine::primary_action::Synchronize;
 
 namespace {
@@ -188,6 +189,7 @@ void PrimaryGuard::run(std::vector<Endpoint> links) {
   pipeline_ = std::make_unique<Pipeline>(io_, *guest_.domain, *guest_.output, std::move(*disks),
                                          spec_.options, pipeline_events());
   phase_ = Phase::running;
+  if (doomed_) engine_->guest_doomed(engine_now());
   connect();
   after_event();
 }
@@ -232,6 +234,8 @@ void PrimaryGuard::look_for_guest() {
     guest_gone();
     return;
   }
+  if (!doomed_ && !fencing_ && guest_.doom)
+    if (const std::string why = guest_.doom(); !why.empty()) guest_doomed(why);
   guest_timer_.expires_after(guest_look_interval);
   guest_timer_.async_wait([this](const boost::system::error_code& error) {
     if (!error) look_for_guest();
@@ -252,6 +256,26 @@ void PrimaryGuard::guest_gone() {
   }
   engine_->guest_gone(engine_now(), orderly);
   after_event();
+}
+
+void PrimaryGuard::guest_doomed(const std::string& why) {
+  doomed_ = true;
+  last_error_ =
+      Error{Errc::closed, fmt::format("guest '{}' cannot go on here: {}", spec_.guest, why),
+            fmt::format("where it is protected it goes on at host '{}'; otherwise stop it, and start "
+                        "it again",
+                        spec_.peer)};
+  reason_ = last_error_->what;
+  events_.error(*last_error_);
+  if (!engine_) return;
+  engine_->guest_doomed(engine_now());
+  after_event();
+}
+
+/// Whether a failure of the pipeline is the guest's end, which whoever watches the guest tells, with the reason.
+bool PrimaryGuard::guest_is_lost() {
+  if (guest_.exists) look_for_guest();
+  return !guest_.domain->alive();
 }
 
 void PrimaryGuard::terminate() {
@@ -418,6 +442,18 @@ void PrimaryGuard::finish_fencing() {
   });
 }
 
+void PrimaryGuard::act(const StopGuest& /*action*/) {
+  events_.add("state", fmt::format("the guest is stopped here, to go on at host '{}' from epoch {} or later",
+                                   spec_.peer, engine_->committed().value_or(0)));
+  setup_->post([this] {
+    const Status stopped = guest_.terminate();
+    boost::asio::post(io_, [this, stopped] {
+      if (!stopped) events_.error(stopped.error().in("stopping a guest that is to go on elsewhere"));
+      if (!ending_) look_for_guest();
+    });
+  });
+}
+
 void PrimaryGuard::act(const SplitBrain& action) {
   last_error_ = Error{Errc::internal,
                       fmt::format("SPLIT BRAIN: host '{}' also runs guest '{}' as generation {}", spec_.peer,
@@ -456,7 +492,7 @@ void PrimaryGuard::act(const End& action) {
 void PrimaryGuard::act(const StateChanged& action) {
   reason_ = action.reason;
   if (action.to == engine::PrimaryState::protected_) {
-    last_error_.reset();
+    if (!doomed_) last_error_.reset();
     sync_.reset();
   } else if (verify_ && action.from == engine::PrimaryState::protected_) {
     std::exchange(verify_, std::nullopt)

@@ -64,6 +64,8 @@ class PrimaryGuard final {
   void watch_guest();
   void look_for_guest();
   void guest_gone();
+  void guest_doomed(const std::string& why);
+  [[nodiscard]] bool guest_is_lost();
   void end(std::string reason);
   void leave();
   void finish_fencing();
@@ -82,6 +84,7 @@ class PrimaryGuard final {
   void act(const engine::primary_action::AbandonSession& action);
   void act(const engine::primary_action::PassOutput& action);
   void act(const engine::primary_action::Fence& action);
+  void act(const engine::primary_action::StopGuest& action);
   void act(const engine::primary_action::SplitBrain& action);
   void act(const engine::primary_action::DropLink& action);
   void act(const engine::primary_action::End& action);
@@ -136,6 +139,7 @@ class PrimaryGuard final {
   std::optional<boost::asio::posix::stream_descriptor> guest_process_{};
   boost::asio::steady_timer guest_timer_;
   bool guest_missed_{false};  ///< look_for_guest() has found it gone
+  bool doomed_{false};        ///< ... or past saving
 
   std::unique_ptr<link::Connector> connector_{};
   std::unique_ptr<link::Connection> connection_{};

@@ -32,7 +32,7 @@ void PrimaryGuard::connect() {
                 if (link_state_ != "refused" && link_state_ != "down") spdlog::warn("link: {}", error.text());
                 set_link_state(error.kind == Errc::unreachable || error.kind == Errc::timeout ? "down"
                                                                                               : "refused");
-                last_error_ = error;
+                if (!doomed_) last_error_ = error;
               }});
   set_link_state("connecting");
   connector_->start();
@@ -131,9 +131,11 @@ Pipeline::Events PrimaryGuard::pipeline_events() {
     after_event();
   };
   events.sync_failed = [this](engine::Session session, const Error& error) {
-    if (!guest_.domain->alive()) return;  // the process watch tells, with the reason
-    last_error_ = error.in("synchronizing");
-    events_.error(*last_error_);
+    if (guest_is_lost()) return;
+    if (!doomed_) {
+      last_error_ = error.in("synchronizing");
+      events_.error(*last_error_);
+    }
     engine_->sync_failed(engine_now(), session, error.what);
     after_event();
   };
@@ -151,9 +153,11 @@ Pipeline::Events PrimaryGuard::pipeline_events() {
     after_event();
   };
   events.capture_failed = [this](engine::Session session, const Error& error) {
-    if (!guest_.domain->alive()) return;
-    last_error_ = error.in("taking a checkpoint");
-    events_.error(*last_error_);
+    if (guest_is_lost()) return;
+    if (!doomed_) {
+      last_error_ = error.in("taking a checkpoint");
+      events_.error(*last_error_);
+    }
     engine_->capture_failed(engine_now(), session, error.what);
     after_event();
   };

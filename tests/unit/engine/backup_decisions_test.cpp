@@ -226,6 +226,20 @@ TEST_F(BackupDecisions, AStandbyThatDiesWhileItIsActivatedHasSpentTheGeneration)
   EXPECT_EQ(backup_.generation(), 2U) << "it was recorded, and nobody can say that the guest never ran in it";
 }
 
+TEST_F(BackupDecisions, AGuardThatClearsUpAfterItsGuestIsNoSignOfLife) {
+  stand_by(backup_, 1'000);
+  backup_.goodbye(at_ms(1'010), Goodbye::guest_crashed);
+  EXPECT_TRUE(take(backup_).has<ClaimActivation>());
+  backup_.verdict(at_ms(1'011), 2, Verdict::unavailable);
+  for (std::int64_t t = 1'050; t < 20'000; t += 50) {
+    backup_.host_report(at_ms(t),
+                        {.guest_running = false, .guard_running = true, .generation = 1, .alone = false});
+    backup_.tick(at_ms(t));
+  }
+  EXPECT_NE(backup_.state(), BackupState::stale);
+  EXPECT_TRUE(backup_.operator_failover(at_ms(20'000), false)) << "nobody need force it";
+}
+
 TEST_F(BackupDecisions, AnOperatorIsToldWhyNot) {
   const auto refusal = [](const std::expected<void, std::string>& answer) {
     return answer ? std::string{"accepted"} : answer.error();

@@ -57,6 +57,55 @@ TEST_F(PrimaryDecisions, SaysAnewThatTheArbiterIsUnavailableAfterTheStateWasAnot
   EXPECT_TRUE(take(primary_).has<StateChanged>());
 }
 
+TEST_F(PrimaryDecisions, ADoomedGuestIsStoppedOnceAndHandedOverFromItsLastCommit) {
+  protect(0);
+  capture(10);
+  primary_.capture_ready(at_ms(11));
+  primary_.checkpoint_now(at_ms(11));
+  static_cast<void>(take(primary_));
+  primary_.guest_doomed(at_ms(12));
+  primary_.capture_failed(at_ms(13), primary_.session(), "the device model is gone");
+  const auto told = take(primary_);
+  EXPECT_EQ(told.count<StopGuest>(), 1U);
+  EXPECT_FALSE(told.has<AbandonSession>() || told.has<BeginSession>())
+      << "what the backup holds is all there is";
+  primary_.acked(at_ms(20), primary_.session(), 1);
+  const auto later = run(2'500);
+  EXPECT_FALSE(later.has<Capture>() || later.has<BeginSession>() || later.has<PassOutput>());
+  EXPECT_FALSE(later.has<StopGuest>());
+  EXPECT_TRUE(primary_.holding());
+  primary_.guest_gone(at_ms(2'501), false);
+  EXPECT_EQ(take(primary_).first<End>()->goodbye, Goodbye::guest_crashed);
+}
+
+TEST_F(PrimaryDecisions, ADoomedGuestWithoutItsBackupWaitsForItAndNeverGoesAlone) {
+  protect(0);
+  primary_.link_down(at_ms(1));
+  primary_.guest_doomed(at_ms(2));
+  const auto meanwhile = run(10'000);
+  EXPECT_FALSE(meanwhile.has<ClaimAlone>() || meanwhile.has<StopGuest>() || meanwhile.has<PassOutput>());
+  EXPECT_TRUE(primary_.holding());
+  primary_.link_up(at_ms(10'001), hello(BackupState::suspecting, 0));
+  EXPECT_TRUE(take(primary_).has<StopGuest>());
+}
+
+TEST_F(PrimaryDecisions, ADoomedGuestThatIsNotProtectedIsLeftAlone) {
+  primary_.guest_doomed(at_ms(0));
+  primary_.link_up(at_ms(1), {});
+  const auto told = run(5'000);
+  EXPECT_FALSE(told.has<StopGuest>() || told.has<BeginSession>());
+  primary_.unprotect(at_ms(5'001));
+  EXPECT_EQ(take(primary_).first<End>()->goodbye, Goodbye::unprotected);
+}
+
+TEST_F(PrimaryDecisions, ADoomedGuestsProtectionCanBeTakenOff) {
+  protect(0);
+  primary_.link_down(at_ms(1));
+  primary_.guest_doomed(at_ms(2));
+  primary_.unprotect(at_ms(3));
+  EXPECT_TRUE(run(5'000).has<ClaimAlone>());
+}
+
 TEST_F(PrimaryDecisions, DeniedMeansFenced) {
   protect(0);
   primary_.link_down(at_ms(1));
