@@ -3,12 +3,19 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 
+#include <cerrno>
 #include <cstdlib>
+#include <iterator>
 #include <utility>
 
 namespace remus::hypervisor::xen {
 
-Status DeathWatch::start() {
+Status DeathWatch::start(bool model) {
+  if (model) {
+    if (auto watched = model_.open(*handles_, domid_); !watched)
+      return fail(Errc::refused, watched.error().what,
+                  "it cannot go on: `xl destroy` it, and start it again");
+  }
   stop_.reset(::eventfd(0, EFD_CLOEXEC));
   store_ = xs_open(0);
   if (!stop_ || store_ == nullptr || !xs_watch(store_, "@releaseDomain", "end"))
@@ -45,14 +52,17 @@ void DeathWatch::on_look(std::function<void()> callback) {
 }
 
 void DeathWatch::run() {
-  pollfd fds[] = {{xs_fileno(store_), POLLIN, 0}, {stop_.get(), POLLIN, 0}};
-  while (::poll(fds, 2, -1) >= 0 || errno == EINTR) {
-    if (fds[1].revents != 0) return;
-    if ((fds[0].revents & POLLIN) == 0) {
-      if (fds[0].revents != 0) return;  // xenstored is gone; look() still tells
+  pollfd fds[] = {{xs_fileno(store_), POLLIN, 0}, {model_.fd(), POLLIN, 0}, {stop_.get(), POLLIN, 0}};
+  auto& [store, model, stop] = fds;
+  while (::poll(fds, std::size(fds), -1) >= 0 || errno == EINTR) {
+    if (stop.revents != 0) return;
+    if ((store.revents & POLLIN) == 0 && model.revents == 0) {
+      if (store.revents != 0) store.fd = -1;  // xenstored is gone; look() still tells
       continue;
     }
-    while (char** event = xs_check_watch(store_)) std::free(static_cast<void*>(event));
+    if (model.revents != 0) model.fd = -1;  // once
+    if ((store.revents & POLLIN) != 0)
+      while (char** event = xs_check_watch(store_)) std::free(static_cast<void*>(event));
     look();
     const std::lock_guard lock{mutex_};
     if (on_look_) on_look_();

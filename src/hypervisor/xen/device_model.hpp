@@ -45,6 +45,8 @@ class DeviceModel final {
   /// Tells it to go on, and does not wait; then resume(), which does.
   void let_go();
   Status resume();
+  /// It was there, and is not any more.
+  [[nodiscard]] bool disconnected() const { return monitor_ && monitor_->closed(); }
   /// Leaves it running, and not logging. Idempotent.
   void close();
 

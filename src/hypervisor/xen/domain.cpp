@@ -30,6 +30,7 @@ namespace {
 constexpr unsigned rounds_max = 12;        // of a synchronization, while the guest runs
 constexpr std::uint64_t calm_pages = 256;  // so few dirty pages are copied while it stands still
 constexpr std::chrono::milliseconds user_pause_patience{10'000};
+constexpr std::chrono::milliseconds model_death_patience{200};  // from its closed sockets to its end
 
 std::uint64_t us_since(Clock::time_point from, Clock::time_point to) {
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(to - from).count());
@@ -59,6 +60,7 @@ class Source final : public XenDomain {
   const std::vector<Vif>& vifs() const override { return facts_.vifs; }
   bool alive() const override { return death_.alive(); }
   bool shut_down_in_order() const override { return death_.in_order(); }
+  bool device_model_dead() const override { return death_.model_dead(); }
   void on_ends(std::function<void()> callback) override { death_.on_look(std::move(callback)); }
 
   Result<CaptureReport> synchronize(CheckpointSink& sink,
@@ -109,7 +111,7 @@ class Source final : public XenDomain {
 };
 
 Status Source::attach() {
-  if (auto watching = death_.start(); !watching) return watching;
+  if (auto watching = death_.start(facts_.device_model()); !watching) return watching;
   if (paravirtual())
     if (auto mapped = map_memory(); !mapped) return mapped;
   // Asked now, so that what forbids following it is known before anything is built on the backup.
@@ -199,6 +201,7 @@ Status Source::start_session() {
     if (auto mapped = map_memory(); !mapped) return mapped;
   if (auto logging = log_.start(memory_.gfns(), facts_.video); !logging) return logging;
   if (!facts_.device_model()) return {};
+  if (death_.model_dead()) return fail(Errc::closed, fmt::format("the device model of {} has died", title()));
   if (auto opened = model_.open(); !opened) return opened;
   return model_.log_writes(true);
 }
@@ -326,10 +329,14 @@ Status Source::resume(Clock::time_point& running) {
 }
 
 Error Source::abandon(Error error) {
+  const bool model_lost = facts_.device_model() && model_.disconnected();
   if (auto left = detach(); !left)
     spdlog::warn("leaving {} after a failure: {}", title(), left.error().text());
   death_.look();
   if (!death_.alive()) return {Errc::closed, fmt::format("{} has ended ({})", title(), error.what), ""};
+  // Whoever hears of this failure finds that the device model is dead, and need not guess.
+  if (model_lost && death_.model_dead(model_death_patience))
+    return {Errc::closed, fmt::format("the device model of {} has died", title()), ""};
   return error;
 }
 

@@ -51,7 +51,10 @@ class XenDomain : public Domain {
   /// Whether the guest shut itself down (powered off) rather than vanished or crashed. Means something once
   /// alive() is false or a capture returned Errc::closed.
   [[nodiscard]] virtual bool shut_down_in_order() const = 0;
-  /// `callback` runs, on any thread, when some domain of this host has ended or shut down: perhaps this one.
+  /// Its device model has died: it can neither go on here nor be checkpointed any more. Quick, on any thread.
+  [[nodiscard]] virtual bool device_model_dead() const = 0;
+  /// `callback` runs, on any thread, when some domain of this host has ended or shut down: perhaps this one; or
+  /// its device model.
   virtual void on_ends(std::function<void()> callback) = 0;
 };
 
@@ -66,8 +69,8 @@ Result<std::unique_ptr<XenDomain>> attach_xen(std::string_view name_or_id, XenAt
 /// user paused stays paused. Safe to call on a healthy domain, and on one that no longer exists (not_found).
 Status rescue_xen(std::string_view name_or_id);
 
-/// The domain has been superseded by its copy on the backup: destroys it at once, as `xl destroy`.
-/// Idempotent.
+/// The domain has been superseded by its copy on the backup, or is to go on there: destroys it, as `xl destroy`.
+/// HVM and PVH domains are dead at once, before this returns: see DomainLife::gone. Idempotent.
 Status terminate_xen(std::string_view name_or_id);
 
 }  // namespace remus::hypervisor::xen

@@ -1,6 +1,8 @@
 // Frees a domain from a guard that died: see domain.hpp.
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <sys/mman.h>
+#include <xen/hvm/params.h>
 
 #include <chrono>
 #include <thread>
@@ -34,6 +36,32 @@ void withdraw_request(const Handles& handles, std::uint32_t domid) {
     if (!state || state->shut_down) return;
   }
 }
+
+/// A page of an HVM or PVH domain's memory. While somebody has it, Xen keeps the dead domain's number, and libxl clears
+/// up after it; of one that has vanished it leaves everything.
+class Hold final {
+ public:
+  Hold(const Handles& handles, std::uint32_t domid) : memory_{handles.memory()} {
+    std::uint64_t frame = 0;
+    if (xc_hvm_param_get(handles.xc(), domid, HVM_PARAM_STORE_PFN, &frame) != 0 || frame == 0) return;
+    const xen_pfn_t gfn = frame;
+    int error = 0;
+    page_ = xenforeignmemory_map(memory_, domid, PROT_READ, 1, &gfn, &error);
+    if (page_ != nullptr && error != 0) release();
+  }
+  ~Hold() { release(); }
+  Hold(const Hold&) = delete;
+  Hold& operator=(const Hold&) = delete;
+  [[nodiscard]] explicit operator bool() const noexcept { return page_ != nullptr; }
+
+ private:
+  void release() noexcept {
+    if (page_ != nullptr) xenforeignmemory_unmap(memory_, page_, 1);
+    page_ = nullptr;
+  }
+  xenforeignmemory_handle* memory_;
+  void* page_{};
+};
 
 }  // namespace
 
@@ -81,6 +109,10 @@ Status terminate_xen(std::string_view name_or_id) {
     return std::unexpected(domid.error());
   }
   if (*domid == 0) return fail(Errc::refused, "Domain-0 is not destroyed");
+  // It is dead at once; libxl's clearing up may take a minute, above all where a device model has died.
+  const Hold hold{**handles, *domid};
+  if (hold && xc_domain_destroy((*handles)->xc(), *domid) != 0)
+    spdlog::warn("{}", (*handles)->fail_call(fmt::format("cannot kill domain {}", *domid)).error().text());
   return destroy_domain(**handles, *domid);
 }
 
