@@ -28,7 +28,7 @@ from lab.xen.host import Host
 
 KINDS = ("pv", "pvh", "hvm", "hvm-nopv", "pvh32", "hvm32", "pv32")
 DISKS = "/var/lib/remus-lab"
-BOOT_S_MAX = 300
+BOOT_S_MAX = 600
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from lab.xen import agent, dom0_image, guest_image, hypervisor, machine
 from lab.xen.machine import MachineSpec
 from lab.xen.network import XenNetwork
 
-BOOT_S_MAX = 300
+BOOT_S_MAX = 600
 
 
 def stripped(program: Path) -> Path:

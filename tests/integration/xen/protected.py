@@ -6,7 +6,7 @@ from eventually import eventually
 
 from lab.xen import GuestSpec
 
-PATIENCE_S = 300  # against hanging only: an emulated host on a busy machine takes its time
+PATIENCE_S = 600  # against hanging only: an emulated host on a busy machine takes its time
 LOOK_S = 1  # each look is a program more on the processor that the guest, its dom0 and the guard share
 # Nothing here is about how soon a death is noticed; an emulated processor that others use too is often silent.
 OPTIONS = ["--heartbeat", "200ms", "--detect-min", "4s", "--detect-max", "30s", "--alone-after", "90s"]

@@ -90,7 +90,7 @@ def test_xenstored_hangs(it, session, name):
     it.moves(session)
 
 
-@pytest.mark.parametrize("who", ["remus-guard A", "remus-guard B", "remusd A", "remusd B"])
+@pytest.mark.parametrize("who", ["remus-guard A", "remus-guard B", "remusd A", "remusd B", "remus-xen-stand B"])
 def test_process_stopped_for_five_seconds(it, session, who):
     program, name = who.split()
     host = it.lab.host(name)
