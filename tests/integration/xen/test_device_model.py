@@ -57,7 +57,7 @@ def test_under_the_manual_arbiter_an_operator_lets_it_go_on(hosts):
     time.sleep(15)  # many times what it takes to claim
     assert it.guard("B")["state"] == "suspecting"
     assert it.name not in hosts.host("B").domains(), "activated against the manual arbiter"
-    hosts.remus("B", "failover", it.name, timeout=PATIENCE_S)
+    hosts.remus("B", "failover", it.name, "--yes", timeout=PATIENCE_S)
     went_on(it, client)
 
 
