@@ -174,8 +174,9 @@ Result<std::uint64_t> compare_with_stock(std::uint32_t domid, const ImageSink& i
   if (!handles) return std::unexpected(handles.error());
   auto stream = stock_stream(**handles, domid);
   if (!stream) return std::unexpected(stream.error());
-  unsigned width_bytes = 0;
-  if (xc_domain_get_guest_width((*handles)->xc(), domid, &width_bytes) != 0)
+  unsigned width_bytes = 0;  // Xen knows it of PV guests only
+  const auto now = domain_state(**handles, domid);
+  if (now && !now->hvm && xc_domain_get_guest_width((*handles)->xc(), domid, &width_bytes) != 0)
     return (*handles)->fail_call("asking for the guest's word size");
   auto state = parse_device_state(image.state());
   if (!state) return std::unexpected(state.error());
