@@ -11,6 +11,7 @@
 #include <system_error>
 
 #include "hypervisor/qemu/leftovers.hpp"
+#include "hypervisor/qemu/marks.hpp"
 
 namespace remus::hypervisor::qemu {
 
@@ -19,8 +20,6 @@ using json = nlohmann::json;
 namespace {
 
 constexpr std::string_view listener_name = "remus-exports";
-/// An object that means nothing, and is there as long as QEMU's NBD server is ours: the server itself has no name.
-constexpr std::string_view mark_name = "remus-nbd-server";
 
 Status stop_server(Qmp& qmp) {
   // Ends all its exports, and waits for their requests.
@@ -59,13 +58,13 @@ Status DiskExport::start_server() {
   auto listener = listening_socket(socket_);
   if (!listener) return std::unexpected(listener.error());
   if (Status sent = qmp_->send_fd(listener_name, listener->get()); !sent) return sent;
-  auto marked = qmp_->execute("object-add", {{"qom-type", "secret"}, {"id", mark_name}, {"data", "none"}});
-  if (!marked) return std::unexpected(marked.error().in("reading the guest's disks through its QEMU"));
+  if (Status marked = put_mark(*qmp_, server_mark); !marked)
+    return std::unexpected(marked.error().in("reading the guest's disks through its QEMU"));
   auto started =
       qmp_->execute("nbd-server-start", {{"addr", {{"type", "fd"}, {"data", {{"str", listener_name}}}}}});
   if (!started) {
     static_cast<void>(qmp_->execute("closefd", {{"fdname", listener_name}}));
-    static_cast<void>(qmp_->execute("object-del", {{"id", mark_name}}));
+    static_cast<void>(take_mark(*qmp_, server_mark));
     Error error = started.error();
     if (error.kind == Errc::refused)
       error.fix =
@@ -99,21 +98,15 @@ Status DiskExport::remove() {
   if (Status stopped = stop_server(*qmp_); !stopped) return stopped;
   serving_ = false;
   exports_.clear();
-  if (auto unmarked = qmp_->execute("object-del", {{"id", mark_name}}); !unmarked)
-    return std::unexpected(unmarked.error());
-  return {};
+  return take_mark(*qmp_, server_mark);
 }
 
 Status remove_exports(Qmp& qmp) {
-  auto objects = qmp.execute("qom-list", {{"path", "/objects"}});
-  if (!objects) return std::unexpected(objects.error());
-  for (const json& entry : *objects) {
-    if (entry.value("name", "") != mark_name) continue;
-    if (Status stopped = stop_server(qmp); !stopped) return stopped;
-    if (auto unmarked = qmp.execute("object-del", {{"id", mark_name}}); !unmarked)
-      return std::unexpected(unmarked.error());
-  }
-  return {};
+  const auto ours = has_mark(qmp, server_mark);
+  if (!ours) return std::unexpected(ours.error());
+  if (!*ours) return {};
+  if (Status stopped = stop_server(qmp); !stopped) return stopped;
+  return take_mark(qmp, server_mark);
 }
 
 }  // namespace remus::hypervisor::qemu

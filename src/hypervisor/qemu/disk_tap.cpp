@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "hypervisor/qemu/leftovers.hpp"
+#include "hypervisor/qemu/marks.hpp"
 
 namespace remus::hypervisor::qemu {
 
@@ -55,6 +56,9 @@ Status end_broken_job(Qmp& qmp, const std::string& id, std::chrono::milliseconds
   if (!state) return std::unexpected(state.error());
   const bool runs = state->value("running", false);
   Status ended{};
+  // Should we die in between, a rescue lets it go on.
+  if (runs)
+    if (Status marked = put_mark(qmp, stop_mark); !marked) return marked;
   if (runs)
     if (auto stopped = qmp.execute("stop", json::object(), timeout); !stopped)
       ended = std::unexpected(stopped.error());
@@ -68,6 +72,8 @@ Status end_broken_job(Qmp& qmp, const std::string& id, std::chrono::milliseconds
   if (runs)
     if (auto resumed = qmp.execute("cont", json::object(), timeout); !resumed && ended)
       ended = std::unexpected(resumed.error().in("resuming the guest"));
+  if (runs)
+    if (Status unmarked = take_mark(qmp, stop_mark); !unmarked && ended) ended = unmarked;
   return ended;
 }
 

@@ -7,6 +7,7 @@
 #include "hypervisor/qemu/disk_tap.hpp"
 #include "hypervisor/qemu/domain.hpp"
 #include "hypervisor/qemu/leftovers.hpp"
+#include "hypervisor/qemu/marks.hpp"
 #include "hypervisor/qemu/migration_control.hpp"
 
 namespace remus::hypervisor::qemu {
@@ -59,6 +60,12 @@ Status remove_taps(Qmp& qmp) {
 }  // namespace
 
 Status remove_leftovers(Qmp& qmp) {
+  auto stopped = has_mark(qmp, stop_mark);
+  if (!stopped) return std::unexpected(stopped.error());
+  if (*stopped) {
+    if (auto resumed = qmp.execute("cont"); !resumed) return std::unexpected(resumed.error());
+    if (Status unmarked = take_mark(qmp, stop_mark); !unmarked) return unmarked;
+  }
   if (Status gone = remove_taps(qmp); !gone) return gone;
   if (Status gone = remove_exports(qmp); !gone) return gone;
   const auto ours = [](const json& entry, const char* key) {

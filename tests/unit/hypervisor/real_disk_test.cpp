@@ -174,6 +174,11 @@ TEST_F(RealDisk, WhatADeadGuardLeftIsTakenAway) {
   DiskExport again{qmp_, directory_};
   EXPECT_TRUE(again.add(the_disk()));
   EXPECT_TRUE(again.remove());
+  // Dead when it had stopped the guest to end a broken tap.
+  ASSERT_TRUE(qmp_->execute("object-add", {{"qom-type", "secret"}, {"id", "remus-stopped"}, {"data", "x"}}));
+  ASSERT_TRUE(qmp_->execute("stop"));
+  ASSERT_TRUE(rescue_qemu(*qmp_));
+  EXPECT_EQ(run_state(), "running");
 }
 
 TEST_F(RealDisk, AUsersOwnJobOrServerIsRefusedAndLeftAlone) {
