@@ -25,7 +25,7 @@ PACKAGES += ["bash", "dash", "coreutils", "findutils", "grep", "sed", "mawk", "g
 PACKAGES += ["base-files", "base-passwd", "libc-bin", "login", "procps", "kmod", "udev", "socat", "busybox-static"]
 PACKAGES += ["iputils-ping", "tcpdump", "strace", "nbd-client", "openssl", "ethtool"]
 # What the product's programs link with.
-PACKAGES += ["libstdc++6", "libssl3", "libnl-route-3-200", "libzstd1", "liblz4-1", "libxxhash0", "libfmt9", "libspdlog1.10", "libtomlplusplus3"]
+PACKAGES += ["libstdc++6", "libssl3", "libnl-route-3-200", "libzstd1", "liblz4-1", "libxxhash0", "libnbd0", "libfmt9", "libspdlog1.10", "libtomlplusplus3"]
 
 DISK_MODULES = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
 MODULES = [*DISK_MODULES, "virtio_net", "9p", "9pnet_virtio", "tun", "loop", "nbd", "bridge", "br_netfilter", "veth", "dummy"]

@@ -55,8 +55,8 @@ class PrimaryDisks final {
   // --- capture thread ---
   /// In the guest's write path, with new logs.
   Status begin(engine::Session session);
-  /// Copies what a replica of session `base` lacks (0: everything). `progress` gets the bytes done, and may wait. Errors:
-  /// closed (stopped), io, exhausted.
+  /// Copies what a replica of session `base` lacks (0: everything). `progress` is called often: be quick. Errors: closed
+  /// (stopped), io, exhausted.
   struct Progress {
     std::uint64_t done_bytes{};
     std::uint64_t total_bytes{};
