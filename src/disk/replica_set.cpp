@@ -53,6 +53,7 @@ Status ReplicaSet::begin_session(std::uint64_t session) {
     if (auto status = finish(journal_->next_epoch()); !status) return status;
   }
   session_ = session;
+  activated_.reset();
   journaled_ = false;
   journal_.reset();
   if (auto status = write_record(folder_, record(ReplicaPhase::synchronizing, 0)); !status) return status;
@@ -164,12 +165,14 @@ Status ReplicaSet::finish(Epoch end) {
 }
 
 Status ReplicaSet::activate(Epoch last) {
+  if (activated_ == last) return {};  // what was to be started from them failed to, and is tried again
   REMUS_ASSERT("S4", journal_ != nullptr && last < journal_->next_epoch() && applied_end_ <= last + 1,
                "replicas are activated at a committed epoch, and hold nothing later");
   journal_->drop_torn();
   if (auto status = finish(last + 1); !status) return status;
   if (auto status = write_record(folder_, record(ReplicaPhase::active, last)); !status) return status;
   REMUS_FAULT_POINT("disk.activated");
+  activated_ = last;
   journal_.reset();
   journaled_ = false;
   // What cannot be removed now is never looked at again, and goes when the next session begins.

@@ -15,6 +15,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -65,7 +66,7 @@ class ReplicaSet final {
   /// What was applied becomes durable and the journal is shortened. Errors: exhausted, io.
   [[nodiscard]] Status settle();
   /// The epochs up to this one, all committed, are applied and durable, and the replicas are the guest's disks from now on: a
-  /// later recovery leaves them alone. What was committed beyond is not the guest's.
+  /// later recovery leaves them alone. What was committed beyond is not the guest's. Idempotent.
   [[nodiscard]] Status activate(Epoch last);
 
   /// Epochs before it are committed. Receiver's thread.
@@ -104,6 +105,7 @@ class ReplicaSet final {
   std::unique_ptr<Journal> journal_{};
   std::uint64_t session_{};
   bool journaled_{};  ///< the record says so
+  std::optional<Epoch> activated_{};
   std::atomic<Epoch> applied_end_{};
   std::atomic<Epoch> survives_{};
   std::uint64_t unsettled_bytes_{};

@@ -210,6 +210,11 @@ bool Pipeline::wait_for_backup(Session session, const Layout& layout) {
 
 void Pipeline::run_synchronize(Session session) {
   if (!current(session)) return;
+  if (disks_)
+    if (const Status followed = disks_->begin(session); !followed) {
+      post([this, session, error = followed.error()] { events_.sync_failed(session, error); });
+      return;
+    }
   // The hooks run on this thread, within synchronize(); they outlive nothing.
   std::weak_ptr<SyncSink> self;
   SyncSink::Hooks hooks;
@@ -243,11 +248,6 @@ void Pipeline::run_synchronize(Session session) {
   REMUS_FAULT_POINT("sync.begin");
   refused_.reset();
   copied_bytes_ = 0;
-  if (disks_)
-    if (const Status followed = disks_->begin(session); !followed) {
-      post([this, session, error = followed.error()] { events_.sync_failed(session, error); });
-      return;
-    }
   auto report = domain_.synchronize(*sink, [this, session](hypervisor::SyncProgress progress) {
     progress.done_bytes += copied_bytes_;
     progress.total_bytes += copied_bytes_;

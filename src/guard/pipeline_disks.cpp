@@ -10,14 +10,19 @@ using engine::Session;
 
 namespace {
 constexpr std::chrono::milliseconds watch_interval{10};
+constexpr std::chrono::milliseconds progress_interval{100};
 }  // namespace
 
 bool Pipeline::copy_disks(Session session) {
   if (!disks_) return true;
   draining_ = session;
   const std::uint64_t memory_bytes = domain_.description().memory_bytes;
-  const Status copied = disks_->copy(disks_base_, [this, session, memory_bytes](PrimaryDisks::Progress done) {
+  std::chrono::steady_clock::time_point told{};
+  const Status copied = disks_->copy(disks_base_, [&, session, memory_bytes](PrimaryDisks::Progress done) {
     copied_bytes_ = done.done_bytes;
+    const auto now = std::chrono::steady_clock::now();
+    if (now - told < progress_interval) return;
+    told = now;
     post([this, session, done, memory_bytes] {
       if (current(session))
         events_.progress(session,
@@ -76,7 +81,8 @@ void Pipeline::send_disk_hashes(Session session, engine::Epoch epoch, const Prim
   if (verifier_->finished()) {
     left_out_bytes_ = verifier_->left_out_bytes();
     verifier_.reset();
-    capture_->post([this] { disks_->end_reading(); });
+    // By the main loop: this thread outlives the capture thread.
+    post([this] { capture_->post([this] { disks_->end_reading(); }); });
   }
   if (!item.messages.empty()) finish_encoding(session, std::move(item));
 }

@@ -220,6 +220,7 @@ Status PrimaryDisks::intact() {
 
 void PrimaryDisks::leave() {
   stop();
+  end_reading();
   for (std::size_t i = 0; i < disks_.size(); ++i) {
     One& one = *disks_[i];
     // The tap first: the writes under way must be answered.

@@ -98,6 +98,7 @@ void Replica::compare_disks(Session session) {
   while (!disk_hashes_.empty() && applied_ && disk_hashes_.front().epoch <= *applied_ + 1) {
     const DiskHashes one = std::move(disk_hashes_.front());
     disk_hashes_.pop_front();
+    if (disk_result_.id != one.hashes.id) disk_result_ = {.id = one.hashes.id};  // one before was broken off
     if (one.epoch < *applied_)
       disk_result_.failure =
           fmt::format("hashes of disks at epoch {} came when {} was applied", one.epoch, *applied_);
@@ -105,7 +106,7 @@ void Replica::compare_disks(Session session) {
       compare_blocks(one.hashes);
     if (!one.hashes.last) continue;
     post([this, session, disks = std::exchange(disk_result_, {})] {
-      if (!current(session) || !awaiting_disks_) return;
+      if (!current(session) || !awaiting_disks_ || awaiting_disks_->id != disks.id) return;
       link::VerifyResult result = *std::exchange(awaiting_disks_, std::nullopt);
       result.compared_blocks = disks.compared_blocks;
       result.differing_blocks = disks.differing_blocks;

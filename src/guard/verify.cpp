@@ -43,7 +43,8 @@ std::string sentence_of(const VerifyReport& report) {
     out += fmt::format("; {} blocks of disks compared, {} differ", *report.blocks_compared,
                        report.blocks_different.value_or(0));
   if (report.bytes_left_out.value_or(0) != 0)
-    out += fmt::format("; {} KiB of disks left out: written all the time", *report.bytes_left_out >> 10);
+    out += fmt::format("; {} KiB of disks left out: written all the time, or not readable",
+                       *report.bytes_left_out >> 10);
   return out;
 }
 

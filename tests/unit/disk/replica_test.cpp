@@ -95,6 +95,7 @@ TEST_F(ReplicaFiles, AfterAnActivationTheyAreLeftAlone) {
   must(log.write(50, pattern(100, 2)));
   receive(*set, 1);
   must(set->activate(0));
+  must(set->activate(0));
   const Bytes found = content();
   EXPECT_TRUE(std::ranges::equal(std::span{found}.first(100), pattern(100, 1)));
   EXPECT_EQ(set->recover().error().kind, Errc::refused);
