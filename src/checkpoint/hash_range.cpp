@@ -11,8 +11,6 @@
 namespace remus::checkpoint {
 namespace {
 
-static_assert(sizeof(Hash128) == 16, "hashes are on the wire as they are in memory");
-
 struct Extent {
   PageIndex first{};
   PageIndex count{};

@@ -7,8 +7,10 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 
 #include "checkpoint/layout.hpp"
@@ -23,6 +25,16 @@ struct Hash128 {
 
 /// Content not known. No page hashes to it (a page that would is treated as unknown, and sent).
 inline constexpr Hash128 unknown_hash{};
+
+// On the wire hashes stand as they do in memory.
+static_assert(sizeof(Hash128) == 16 && std::endian::native == std::endian::little);
+
+/// The one at `index` of hashes that stand one behind the other, at any alignment.
+[[nodiscard]] inline Hash128 hash_at(std::span<const std::byte> bytes, std::size_t index = 0) noexcept {
+  Hash128 hash;
+  std::memcpy(&hash, bytes.data() + index * sizeof hash, sizeof hash);
+  return hash;
+}
 
 class PageHasher final {
  public:

@@ -11,15 +11,6 @@ namespace remus::guard {
 
 using disk::PortionNumber;
 
-namespace {
-
-void put_hash(const checkpoint::Hash128& hash, std::vector<std::byte>& out) {
-  for (const std::uint64_t half : {hash.low, hash.high})
-    for (unsigned i = 0; i < 8; ++i) out.push_back(static_cast<std::byte>(half >> (8 * i)));
-}
-
-}  // namespace
-
 /// Hashes what is read. One thread.
 class DiskVerifier::Sink final : public disk::CopySink {
  public:
@@ -190,15 +181,13 @@ void DiskVerifier::say(const Chunk& chunk, std::size_t first, std::size_t end,
   constexpr std::size_t blocks_max = link::batch_bytes_max / sizeof(checkpoint::Hash128);
   for (; first < end; first += blocks_max) {
     const std::size_t count = std::min(blocks_max, end - first);
-    std::vector<std::byte> hashes;
-    hashes.reserve(count * sizeof(checkpoint::Hash128));
-    for (std::size_t i = first; i < first + count; ++i) put_hash(chunk.hashes[i], hashes);
+    const auto bytes = std::as_bytes(std::span{chunk.hashes}.subspan(first, count));
     out.emplace_back(link::VerifyDiskHashes{.id = id_,
                                             .disk = static_cast<std::uint16_t>(chunk.disk),
                                             .offset = chunk.offset + std::uint64_t{first} * chunk.block_bytes,
                                             .block_bytes = chunk.block_bytes,
                                             .blocks = static_cast<std::uint32_t>(count),
-                                            .hashes = link::Payload::own(std::move(hashes))});
+                                            .hashes = link::Payload::own({bytes.begin(), bytes.end()})});
   }
 }
 

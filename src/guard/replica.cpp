@@ -214,10 +214,7 @@ void Replica::receive(const link::EpochEnd& message, std::size_t bulk_bytes) {
     return malformed(message.session,
                      fmt::format("epoch {} does not add up to what its end says", message.epoch));
   }
-  for (std::size_t i = 0; i < 8; ++i) {
-    held->image_hash.low |= std::to_integer<std::uint64_t>(message.image_hash[i]) << (8 * i);
-    held->image_hash.high |= std::to_integer<std::uint64_t>(message.image_hash[8 + i]) << (8 * i);
-  }
+  held->image_hash = checkpoint::hash_at(message.image_hash);
   last_received_ = message.epoch;
   REMUS_FAULT_POINT("recv.epoch_end");
   check_end(message.session, held);

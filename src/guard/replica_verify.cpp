@@ -11,19 +11,6 @@ namespace remus::guard {
 using engine::Epoch;
 using engine::Session;
 
-namespace {
-
-checkpoint::Hash128 hash_at(std::span<const std::byte> bytes, std::size_t index) {
-  checkpoint::Hash128 hash;
-  for (std::size_t b = 0; b < 8; ++b) {
-    hash.low |= std::to_integer<std::uint64_t>(bytes[16 * index + b]) << (8 * b);
-    hash.high |= std::to_integer<std::uint64_t>(bytes[16 * index + 8 + b]) << (8 * b);
-  }
-  return hash;
-}
-
-}  // namespace
-
 // --- verification: an epoch's image against the primary's memory ---
 
 void Replica::receive(const link::VerifyBegin& message, std::size_t bulk_bytes) {
@@ -53,7 +40,8 @@ void Replica::compare_if_ready() {
         break;
       }
       std::vector<checkpoint::Hash128> expected(part.page_count);
-      for (std::size_t i = 0; i < expected.size(); ++i) expected[i] = hash_at(part.hashes.bytes(), i);
+      for (std::size_t i = 0; i < expected.size(); ++i)
+        expected[i] = checkpoint::hash_at(part.hashes.bytes(), i);
       if (part.first_page + part.page_count > image_->pages()) {
         result.failure = "the primary's memory is larger than the image";
         break;
@@ -136,7 +124,7 @@ void Replica::compare_blocks(const link::VerifyDiskHashes& expected) {
       return;
     }
     ++disk_result_.compared_blocks;
-    if (hasher.of(part) == hash_at(expected.hashes.bytes(), i)) continue;
+    if (hasher.of(part) == checkpoint::hash_at(expected.hashes.bytes(), i)) continue;
     ++disk_result_.differing_blocks;
     if (disk_result_.differing_disk_blocks.size() < link::differing_disk_blocks_max)
       disk_result_.differing_disk_blocks.push_back({expected.disk, offset});

@@ -162,10 +162,7 @@ bool Sender::send_end(const Outbound& item) {
                      .device_bytes = data.device_state().size()};
   end.disk_batches = static_cast<std::uint32_t>(disk_parts(item));
   end.disk_bytes = item.disks ? item.disks->bytes() : 0;
-  for (std::size_t i = 0; i < 8; ++i) {
-    end.image_hash[i] = static_cast<std::byte>(digest.image_hash.low >> (8 * i));
-    end.image_hash[8 + i] = static_cast<std::byte>(digest.image_hash.high >> (8 * i));
-  }
+  std::ranges::copy(std::as_bytes(std::span{&digest.image_hash, 1}), end.image_hash.begin());
   REMUS_FAULT_POINT("send.epoch_end");
   const bool sent = send(end);
   if (sent) {
