@@ -70,14 +70,14 @@ class Stand:
         self.guest = guest
         self.losses = 0  # measurements thrown away, protection or an answer having been lost in their midst
 
-    def protect(self, **options: str | int | float) -> None:
-        """Protects the guest and waits until it is; options as of `remus protect`, '_' for '-'.
+    def protect(self, *more: str, **options: str | int | float) -> None:
+        """Protects the guest and waits until it is; options as of `remus protect`, '_' for '-'; `more` are further words.
 
         Whoever measures something else than failovers wants none on a machine that stalls: see PATIENT.
         """
         words = [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", value)]
         qmp = self.guest.spec.qmp
-        self.lab.remus("A", "protect", NAME, "--qmp", qmp, "--to", "hostB", *words, timeout=90)
+        self.lab.remus("A", "protect", NAME, "--qmp", qmp, "--to", "hostB", *more, *words, timeout=90)
         self._wait_protected()
 
     def _wait_protected(self) -> None:
