@@ -17,11 +17,13 @@ sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import evidence  # noqa: E402
+from account import Account  # noqa: E402
 from lab.common import paths  # noqa: E402  (the path must be set first)
 from lab.common.accel import QEMU  # noqa: E402
 from lab.common.base_lab import BaseLab  # noqa: E402
 from lab.common.registry import clear_orphans  # noqa: E402
 from lab.qemu import Lab  # noqa: E402
+from unharmed import Unharmed  # noqa: E402
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -89,6 +91,30 @@ def lab(machine, request: pytest.FixtureRequest):
     """One lab for a module's tests: network and both hosts up, no guest, no remusd."""
     with Lab(f"t-{request.module.__name__.removeprefix('test_')[:16]}-{os.getpid()}") as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+def session(pair):
+    """Of the module's guest: what it is to be after each refusal; call it."""
+    session = Unharmed(pair)
+    yield session
+    session.finish()
+
+
+@pytest.fixture
+def unharmed(session):
+    """After each test the guest is as it was, and nothing of the product is left."""
+    yield
+    session()
+    session.nothing_left()
+
+
+@pytest.fixture(scope="module")
+def database(pair):
+    """One client for all tests of a module: a database has one account."""
+    database = Account(pair)
+    yield database
+    database.close()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -1,5 +1,6 @@
 """Two hosts with the product on them, a guest, and a client's session: what every scenario begins with."""
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -10,6 +11,11 @@ from lab.qemu import GuestSpec, Lab
 
 PATIENCE_S = 60  # against hanging only
 AT_POINT = "/run/host/at-point"
+
+
+def new_lab(name: str) -> Lab:
+    """A lab for a module's tests, whatever else runs on this machine: other checkouts have tests of the same names."""
+    return Lab(f"t-{name}-{os.getpid()}")
 
 
 class Pair:

@@ -2,7 +2,6 @@
 right files in their place, without a restart."""
 
 import contextlib
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +9,11 @@ from pathlib import Path
 import certificates
 import pytest
 from eventually import eventually
-from pair import Pair, settle
-from unharmed import Unharmed, protect_words, refused
+from pair import Pair, new_lab, settle
+from unharmed import protect_words, refused
 
 from lab.common import remus
-from lab.qemu import GuestSpec, Lab
+from lab.qemu import GuestSpec
 from lab.qemu.host import Host
 
 INVALID, UNREACHABLE, DENIED = 2, 8, 9
@@ -23,18 +22,11 @@ OWN_CA, FOREIGN_CA = "/run/remus-ca", "/run/foreign-ca"
 
 @pytest.fixture(scope="module")
 def pair(machine):
-    with Lab(f"t-bad-certificates-{os.getpid()}") as lab:
+    with new_lab("bad-certificates") as lab:
         pair = Pair(lab)
         lab.remus("A", "cert", "init", FOREIGN_CA)
         pair.start_guest(GuestSpec(run="stream-server,echo-server,counter"))
         yield pair
-
-
-@pytest.fixture(scope="module")
-def session(pair):
-    unharmed = Unharmed(pair)
-    yield unharmed
-    unharmed.finish()
 
 
 # -- what can be wrong with a host's files ----------------------------------------------------------------------

@@ -5,14 +5,14 @@ import random
 from pathlib import Path
 
 import pytest
-from pair import Pair, settle
+from pair import Pair, new_lab, settle
 
-from lab.qemu import GuestSpec, Lab
+from lab.qemu import GuestSpec
 
 
 @pytest.fixture(scope="module")
 def pair(machine):
-    with Lab(f"t-bad-moments-{os.getpid()}") as lab:
+    with new_lab("bad-moments") as lab:
         pair = Pair(lab)
         pair.start_guest(GuestSpec(run="stream-server,echo-server,counter"))
         yield pair

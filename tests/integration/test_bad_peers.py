@@ -12,12 +12,12 @@ import certificates
 import pytest
 import rude
 from eventually import eventually
-from pair import Pair
+from pair import Pair, new_lab
 from rude import Rude, frame, hello, said_until_closed, send
 
 from lab.common import remus
 from lab.common.network import HOSTS
-from lab.qemu import GuestSpec, Lab
+from lab.qemu import GuestSpec
 
 PEER_PORT = 7600
 CLIENT = "10.77.0.100"
@@ -29,7 +29,7 @@ PATIENT = '[defaults]\ndetect_min = "10s"\ndetect_max = "20s"\nalone_after = "40
 
 @pytest.fixture(scope="module")
 def pair(machine):
-    with Lab(f"t-bad-peers-{os.getpid()}") as lab:
+    with new_lab("bad-peers") as lab:
         pair = Pair(lab, PATIENT)
         pair.start_guest(GuestSpec(run="stream-server,echo-server,counter"))
         pair.protect()

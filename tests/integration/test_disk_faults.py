@@ -8,17 +8,17 @@ import json
 import signal
 
 import pytest
-from account import DISK, SPEC, Account
+from account import DISK, SPEC
 from eventually import eventually
-from pair import Pair, settle
+from pair import Pair, new_lab, settle
 
-from lab.qemu import Lab
+
 from lab.qemu.qmp import Qmp
 
 
 @pytest.fixture(scope="module")
 def pair(machine):
-    with Lab("diskfaults") as lab:
+    with new_lab("diskfaults") as lab:
         pair = Pair(lab)
         pair.start_guest(SPEC)
         pair.protect("--disk", DISK)
@@ -26,26 +26,18 @@ def pair(machine):
         yield pair
 
 
-@pytest.fixture(scope="module")
-def session(pair):
-    """One client for all: a database has one account."""
-    session = Account(pair)
-    yield session
-    session.close()
-
-
 @pytest.fixture
-def account(pair, session):
+def account(pair, database):
     """Transactions that go on through the scenario; then the host dies, and they go on where the backup was."""
     pair.wait_protected()
-    session.moves()
-    yield session
-    session.moves()
+    database.moves()
+    yield database
+    database.moves()
     pair.wait_protected()
     pair.wait_for_commits()
     pair.lab.host(pair.primary).power_cut()
     pair.wait_active_on_backup()
-    session.moves()
+    database.moves()
     pair.turn_round("--disk", DISK)
 
 

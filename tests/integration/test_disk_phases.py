@@ -4,11 +4,10 @@ What must hold: the database has every transaction it acknowledged, no guest sta
 """
 
 import pytest
-from account import DISK, SPEC, Account
+from account import DISK, SPEC
 from eventually import eventually
-from pair import AT_POINT, Pair
+from pair import AT_POINT, Pair, new_lab
 
-from lab.qemu import Lab
 
 # By the side that passes them, and when.
 COPYING = ["disk.copy", "send.disk_sync"]
@@ -29,20 +28,12 @@ def points(*lists):
 
 @pytest.fixture(scope="module")
 def pair(machine):
-    with Lab("diskphases") as lab:
+    with new_lab("diskphases") as lab:
         pair = Pair(lab)
         pair.start_guest(SPEC)
         pair.protect("--disk", DISK)
         pair.wait_protected()
         yield pair
-
-
-@pytest.fixture(scope="module")
-def account(pair):
-    """One client for all: a database has one account."""
-    account = Account(pair)
-    yield account
-    account.close()
 
 
 def protect_with(pair, host: str, point: str, action: str, count: int) -> None:
@@ -64,47 +55,47 @@ def reach(pair, host: str, point: str) -> None:
 
 
 @pytest.mark.parametrize("point", points(COMMITTING))
-def test_primary_host_dies(pair, account, point):
+def test_primary_host_dies(pair, database, point):
     protect_with(pair, pair.primary, point, f"file:{AT_POINT}", ROUND)
     reach(pair, pair.primary, point)
     pair.lab.host(pair.primary).power_cut()
     pair.wait_active_on_backup()
-    account.moves()
+    database.moves()
     pair.turn_round("--disk", DISK)
 
 
 @pytest.mark.parametrize("point", points(HOLDING))
-def test_primary_host_dies_while_the_backup_is_at(pair, account, point):
+def test_primary_host_dies_while_the_backup_is_at(pair, database, point):
     """It may be in the midst of writing the journal, or a replica."""
     protect_with(pair, pair.backup, point, f"file:{AT_POINT}", ROUND)
     reach(pair, pair.backup, point)
     pair.lab.host(pair.primary).power_cut()
     pair.at_point(pair.backup).unlink()
     pair.wait_active_on_backup()
-    account.moves()
+    database.moves()
     pair.turn_round("--disk", DISK)
 
 
-def guard_dies(pair, account, host: str, point: str, count: int) -> None:
+def guard_dies(pair, database, host: str, point: str, count: int) -> None:
     protect_with(pair, host, point, "kill", count)
     if point in SELDOM:
         pair.wait_protected()
         write_much(pair)
     eventually(lambda: pair.struck(host), 60, what="the guard dies")
-    account.moves()  # the guest runs, and writes
+    database.moves()  # the guest runs, and writes
     pair.wait_protected()
     pair.wait_for_commits()
     pair.lab.host(pair.primary).power_cut()
     pair.wait_active_on_backup()
-    account.moves()
+    database.moves()
     pair.turn_round("--disk", DISK)
 
 
 @pytest.mark.parametrize("point", points(COPYING, COMMITTING))
-def test_primary_guard_dies(pair, account, point):
-    guard_dies(pair, account, pair.primary, point, 1 if point in COPYING else ROUND)
+def test_primary_guard_dies(pair, database, point):
+    guard_dies(pair, database, pair.primary, point, 1 if point in COPYING else ROUND)
 
 
 @pytest.mark.parametrize("point", points(PREPARING, HOLDING))
-def test_backup_guard_dies(pair, account, point):
-    guard_dies(pair, account, pair.backup, point, 1 if point in PREPARING else ROUND)
+def test_backup_guard_dies(pair, database, point):
+    guard_dies(pair, database, pair.backup, point, 1 if point in PREPARING else ROUND)

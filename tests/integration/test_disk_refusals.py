@@ -1,14 +1,12 @@
 """Disks that cannot be replicated, or not there: a clear sentence, and the guest unharmed."""
 
-import os
 
 import pytest
 from account import DISK, SPEC
 from eventually import eventually
-from pair import Pair
-from unharmed import Unharmed, protect_words, refused
+from pair import Pair, new_lab
+from unharmed import protect_words, refused
 
-from lab.qemu import Lab
 
 INVALID, NOT_FOUND, EXISTS, REFUSED, INCOMPATIBLE = 2, 3, 4, 5, 7
 IMAGE = SPEC.disk_file  # on either host
@@ -16,25 +14,16 @@ IMAGE = SPEC.disk_file  # on either host
 
 @pytest.fixture(scope="module")
 def pair(machine):
-    with Lab(f"t-disks-{os.getpid()}") as lab:
+    with new_lab("disks") as lab:
         pair = Pair(lab)
         pair.start_guest(SPEC)
         yield pair
 
 
-@pytest.fixture(scope="module")
-def session(pair):
-    unharmed = Unharmed(pair)
-    yield unharmed
-    unharmed.finish()
-
-
 @pytest.fixture(autouse=True)
-def unharmed(pair, session):
-    """After each test the guest is as it was, and nothing of the product is left."""
+def no_replica(pair, unharmed):
+    """Nor is there, at the next test, what this one has put where the replica goes."""
     yield
-    session()
-    session.nothing_left()
     pair.lab.host("B").path(IMAGE).unlink(missing_ok=True)
 
 

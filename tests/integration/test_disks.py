@@ -7,14 +7,14 @@ import subprocess
 import pytest
 from account import DISK, SPEC, Account
 from eventually import eventually
-from pair import PATIENCE_S, Pair, settle
+from pair import PATIENCE_S, Pair, new_lab, settle
 
-from lab.qemu import GuestSpec, Lab
+from lab.qemu import GuestSpec
 
 
 @pytest.fixture
 def pair(machine):
-    with Lab("disks") as lab:
+    with new_lab("disks") as lab:
         pair = Pair(lab)
         pair.start_guest(SPEC)
         yield pair
@@ -79,7 +79,7 @@ def test_four_disks_are_one_commit(machine):
         ),
     )  # fmt: skip
     disks = [word for name in (DISK, "vdb-device", "vdc", "third") for word in ("--disk", name)]
-    with Lab("fourdisks") as lab:
+    with new_lab("fourdisks") as lab:
         host = lab.host("A")
         host.run(["qemu-img", "create", "-q", "-f", "qcow2", "/run/host/b.qcow2", "16M"])
         host.run(["truncate", "-s", "16M", "/run/host/c.raw", "/run/host/d.raw"])

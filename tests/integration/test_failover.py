@@ -3,13 +3,13 @@
 import random
 
 import pytest
-from pair import Pair, settle
+from pair import Pair, new_lab, settle
 
-from lab.qemu import GuestSpec, Lab
+from lab.qemu import GuestSpec
 
 @pytest.fixture(scope="module")
 def pair(machine):
-    with Lab("failover") as lab:
+    with new_lab("failover") as lab:
         pair = Pair(lab)
         pair.start_guest(GuestSpec(run="stream-server,echo-server,counter,dirty:16:1000:text"))
         pair.protect()

@@ -2,9 +2,9 @@
 
 import pytest
 from eventually import eventually
-from pair import Pair, settle
+from pair import Pair, new_lab, settle
 
-from lab.qemu import GuestSpec, Lab
+from lab.qemu import GuestSpec
 
 CLIENT, PORT = "10.77.0.100", 7009
 RATE = 500  # a second: what waits while an emulated, starved guest is paused must not overflow its socket's buffer
@@ -13,7 +13,7 @@ SECONDS = 5
 
 @pytest.fixture(scope="module")
 def pair(machine):
-    with Lab("packets") as lab:
+    with new_lab("packets") as lab:
         pair = Pair(lab)
         pair.start_guest(GuestSpec(memory_mib=128, run="stream-server,dirty:4:200:text"))
         pair.protect("--interval", "20ms")

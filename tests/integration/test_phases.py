@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import test_disk_phases as disks
 from eventually import eventually
-from pair import AT_POINT, Pair
+from pair import AT_POINT, Pair, new_lab
 
-from lab.qemu import GuestSpec, Lab
+from lab.qemu import GuestSpec
 
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 
@@ -41,7 +41,7 @@ def points(*lists):
 
 @pytest.fixture(scope="module")
 def pair(machine):
-    with Lab("phases") as lab:
+    with new_lab("phases") as lab:
         pair = Pair(lab)
         pair.start_guest(GuestSpec(memory_mib=128, run="stream-server,echo-server,counter,dirty:16:1000:text"))
         pair.protect()

@@ -1,14 +1,13 @@
 """Bad input: a clear sentence, and the guest unharmed."""
 
 import contextlib
-import os
 
 import pytest
 from eventually import eventually
-from pair import Pair
-from unharmed import REAL_QEMU, Unharmed, protect_words, refused, stand_in
+from pair import Pair, new_lab
+from unharmed import REAL_QEMU, protect_words, refused, stand_in
 
-from lab.qemu import GuestSpec, Lab
+from lab.qemu import GuestSpec
 
 # What `remus` exits with: docs/man/remus.1.md.
 INVALID, NOT_FOUND, EXISTS, REFUSED, INCOMPATIBLE, EXHAUSTED = 2, 3, 4, 5, 7, 10
@@ -16,25 +15,13 @@ INVALID, NOT_FOUND, EXISTS, REFUSED, INCOMPATIBLE, EXHAUSTED = 2, 3, 4, 5, 7, 10
 
 @pytest.fixture(scope="module")
 def pair(machine):
-    with Lab(f"t-refusals-{os.getpid()}") as lab:
+    with new_lab("refusals") as lab:
         pair = Pair(lab)
         pair.start_guest(GuestSpec(run="stream-server,echo-server,counter"))
         yield pair
 
 
-@pytest.fixture(scope="module")
-def session(pair):
-    unharmed = Unharmed(pair)
-    yield unharmed
-    unharmed.finish()
-
-
-@pytest.fixture(autouse=True)
-def unharmed(session):
-    """After each test the guest is as it was, and nothing of the product is left."""
-    yield
-    session()
-    session.nothing_left()
+pytestmark = pytest.mark.usefixtures("unharmed")
 
 
 # -- what is named is wrong --------------------------------------------------------------------------------------

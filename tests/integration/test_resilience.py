@@ -4,14 +4,14 @@ import signal
 
 import pytest
 from eventually import eventually
-from pair import Pair, settle
+from pair import Pair, new_lab, settle
 
-from lab.qemu import GuestSpec, Lab
+from lab.qemu import GuestSpec
 
 
 @pytest.fixture(scope="module")
 def pair(machine):
-    with Lab("resilience") as lab:
+    with new_lab("resilience") as lab:
         pair = Pair(lab)
         pair.start_guest(GuestSpec(run="stream-server,echo-server,counter,dirty:16:500:text"))
         pair.protect()

@@ -1,11 +1,11 @@
 """Hosts of different word size understand each other: a guest goes from a 64-bit host to a 32-bit one, and back."""
 
 import pytest
-from pair import Pair
+from pair import Pair, new_lab
 
 from lab.common import paths
 from lab.common.remus import program
-from lab.qemu import GuestSpec, Lab
+from lab.qemu import GuestSpec
 
 BUILD_32 = paths.ROOT / "build/i386"
 
@@ -14,7 +14,7 @@ BUILD_32 = paths.ROOT / "build/i386"
 def pair(machine):
     if not list((BUILD_32 / "src").rglob("remus-guard")):
         pytest.skip("there is no 32-bit build: ./test i386 makes one")
-    with Lab("word-sizes") as lab:
+    with new_lab("word-sizes") as lab:
         lab.host("B").build = BUILD_32
         pair = Pair(lab)
         # A 32-bit guard has 4 GiB to put all rounds of a synchronization into.
