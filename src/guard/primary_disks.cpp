@@ -67,6 +67,7 @@ Status PrimaryDisks::begin(Session session) {
     cut_into_epochs_ = false;
     unreleased_.clear();
     unsurvived_.clear();
+    base_survives_ = false;
   }
   end_reading();  // a verification's of an earlier session
   for (std::size_t i = 0; i < disks_.size(); ++i)
@@ -191,8 +192,8 @@ PrimaryDisks::Marks PrimaryDisks::mark(Epoch epoch) {
   const std::lock_guard lock{mutex_};
   cut_into_epochs_ = true;
   Marks marks = mark_locked();
-  unreleased_.push_back({epoch, marks.portions});
-  unsurvived_.push_back({epoch, marks.portions});
+  unreleased_.push_back({epoch, marks.portions, marks.nothing});
+  unsurvived_.push_back({epoch, marks.portions, marks.nothing});
   return marks;
 }
 
@@ -202,7 +203,9 @@ PrimaryDisks::Marks PrimaryDisks::mark_locked() {
   for (const auto& one : disks_) {
     one->marked = one->log->mark();
     marks.portions.push_back(one->marked);
-    if (const auto portion = one->log->portion(one->marked)) marks.bytes += portion->data_bytes();
+    const auto portion = one->log->portion(one->marked);
+    if (portion) marks.bytes += portion->data_bytes();
+    marks.nothing = marks.nothing && portion && portion->empty();
   }
   return marks;
 }
@@ -300,7 +303,11 @@ void PrimaryDisks::survives(Epoch end) {
   std::vector<PortionNumber> portions;
   {
     const std::lock_guard lock{mutex_};
-    while (!unsurvived_.empty() && unsurvived_.front().epoch < end) {
+    base_survives_ = base_survives_ || end > 0;
+    // The backup makes nothing durable for an epoch that wrote nothing; it survives with those before it. Otherwise the map
+    // would keep what was written before a disk became quiet.
+    while (!unsurvived_.empty() &&
+           (unsurvived_.front().epoch < end || (base_survives_ && unsurvived_.front().nothing))) {
       portions = std::move(unsurvived_.front().portions);
       unsurvived_.pop_front();
     }

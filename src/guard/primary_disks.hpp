@@ -66,6 +66,7 @@ class PrimaryDisks final {
   struct Marks {
     std::vector<disk::PortionNumber> portions{};
     std::uint64_t bytes{};  ///< of data written since the last ones
+    bool nothing{true};     ///< not even a zero or a trim
   };
   /// The guest is paused, its writes are drained. No allocation to speak of.
   [[nodiscard]] Marks mark(engine::Epoch epoch);
@@ -128,6 +129,7 @@ class PrimaryDisks final {
   struct Cut {
     engine::Epoch epoch{};
     std::vector<disk::PortionNumber> portions{};
+    bool nothing{};  ///< was written
   };
   /// So much may be on its way to the link before copying waits.
   static constexpr std::size_t out_bytes_max = 32UL << 20;
@@ -158,6 +160,7 @@ class PrimaryDisks final {
   bool cut_into_epochs_{};  ///< epoch 0 is marked: what comes is of an epoch
   std::deque<Cut> unreleased_{};
   std::deque<Cut> unsurvived_{};
+  bool base_survives_{};  ///< the synchronization's writes, that is
 };
 
 }  // namespace remus::guard

@@ -143,6 +143,35 @@ TEST_F(DiskCopy, ASecondSessionCopiesOnlyWhatMayDiffer) {
   expect_equal("at its epoch 1");
 }
 
+TEST_F(DiskCopy, AQuietDiskIsNotCopiedAgain) {
+  guest_writes(100);
+  synchronize(1);
+  for (Epoch epoch = 1; epoch <= 4; ++epoch) {  // memory changes, the disks do not
+    domain.change(random, 5);
+    checkpoint(1, epoch);
+    pipeline->survives(replica.survives());
+  }
+  pipeline->abandon();
+  until([&] { return detached == 1; });
+  guest->write(1, 10U << 20U, some(5000));
+  synchronize(2);
+  expect_equal("after the second synchronization");
+  ASSERT_EQ(copied_bytes.size(), 2U);
+  EXPECT_EQ(copied_bytes[1], 4U << 20U) << "the region written between the sessions";
+}
+
+TEST_F(DiskCopy, WhatTheBackupHasNotMadeDurableIsCopiedAgain) {
+  guest_writes(100);
+  synchronize(1);
+  for (Epoch epoch = 1; epoch <= 4; ++epoch) checkpoint(1, epoch);  // and nothing is told of what survives
+  pipeline->survives(0);
+  pipeline->abandon();
+  until([&] { return detached == 1; });
+  synchronize(2);
+  ASSERT_EQ(copied_bytes.size(), 2U);
+  EXPECT_EQ(copied_bytes[1], disk_count * disk_bytes);
+}
+
 TEST_F(DiskCopy, ABrokenTapEndsTheSessionAndTheNextOneIsWhole) {
   guest_writes(50);
   synchronize(1);
