@@ -6,23 +6,13 @@ cost of the disk can be told from that of the rest; it also gives the pauses tha
 """
 
 import contextlib
-import os
 
-from bench.suite.disk_load import DEVICE, WORKS, Load, rate_of
+from bench.suite.disk_load import WORKS, Load, rate_of
+from bench.suite.disk_stand import DEVICE, DISK_MIB, ROOT, disk_stand
 from bench.suite.figures import median, quantile
 from bench.suite.peer_mirror import mirrored
 from bench.suite.result import Result, Target
 from bench.suite.stand import PATIENT, Stand
-from lab.qemu import GuestSpec, Lab
-from lab.qemu.disk_image import copy_of_disk
-
-FILE = f"/run/host/{DEVICE}.raw"
-DISK_MIB = 128
-SPEC = GuestSpec(
-    run="stream-server,echo-server", disk=True,
-    extra=("-drive", f"if=none,id={DEVICE},format=raw,file={FILE}", "-device", f"virtio-blk-pci,drive={DEVICE},addr=0x10"),
-)  # fmt: skip
-ROOT = "virtio0=scratch"  # the guest's own disk: nobody writes there meanwhile
 
 UNPROTECTED, MEMORY, REPLICATED = "unprotected", "Remus, memory only", "Remus, disk replicated"
 BLOCKING, BACKGROUND = "QEMU's mirror, write-blocking", "QEMU's mirror, background"
@@ -86,14 +76,8 @@ def _round(stand: Stand, order: list[str], seconds: float) -> dict:
 def measure(quick: bool) -> Result:
     seconds, count = (1.0, 1) if quick else (2.0, 4)
     rounds = []
-    with Lab(f"bench-disk-{os.getpid()}", disk_size="2g") as lab:
-        lab.install_remus()
-        for host in (lab.host("A"), lab.host("B")):
-            host.run(["truncate", "-s", f"{DISK_MIB}M", FILE])
-        lab.host("B").run(["truncate", "-s", f"{DISK_MIB}M", "/run/host/peer.raw"])
-        copy_of_disk(lab.host("B").path(SPEC.disk_file))
-        stand = Stand(lab, lab.start_guest(SPEC, on="A"))
-        stand.guest.shell(f"dd if=/dev/zero of=/dev/vdb bs=1M count={DISK_MIB} oflag=direct 2>/dev/null", timeout=60)
+    with disk_stand("disk") as stand:
+        stand.lab.host("B").run(["truncate", "-s", f"{DISK_MIB}M", "/run/host/peer.raw"])
         for index in range(count):
             rounds.append(_round(stand, [*MODES[index % 4:], *MODES[:index % 4]], seconds))
     replicated = [_ratio(r[REPLICATED], WORKS[1].name) for r in rounds]

@@ -9,11 +9,10 @@ import threading
 import time
 from dataclasses import dataclass
 
+from bench.suite.disk_stand import DEVICE, IN_GUEST
 from lab.qemu import LabError
 from lab.qemu.guest import Guest
 
-DEVICE = "bench"  # its -drive's id
-IN_GUEST = "/dev/vdb"
 SETTLE_S = 0.3  # at both ends, not measured
 
 
