@@ -11,6 +11,7 @@
 #include <sstream>
 #include <tuple>
 
+#include "hypervisor/xen/model_watch.hpp"
 #include "hypervisor/xen/restorer/libxl.hpp"
 
 namespace remus::hypervisor::xen {
@@ -150,11 +151,18 @@ Result<DomainFacts> inspect(Handles& handles, std::uint32_t domid) {
   if (!context) return std::unexpected(context.error());
   Configuration configuration;
   libxl_domain_config& config = configuration.value;
-  if (libxl_retrieve_domain_configuration(context->get(), domid, &config, nullptr) != 0)
+  if (libxl_retrieve_domain_configuration(context->get(), domid, &config, nullptr) != 0) {
+    // libxl asks the device model, too, and does not say that there is none any more.
+    ModelWatch model;
+    if (handles.read(Handles::domain_path(domid) + "/image/device-model-pid"))
+      if (auto found = model.open(handles, domid); !found)
+        return fail(Errc::refused, found.error().what,
+                    "it cannot go on: `xl destroy` it, and start it again");
     return fail(Errc::io,
                 fmt::format("libxl does not tell the configuration of domain {} ({}): {}", domid, facts.name,
                             handles.log().take_last_error()),
                 "was it created by xl or libvirt?");
+  }
   char* json = libxl_domain_config_to_json(context->get(), &config);
   if (json == nullptr) return fail(Errc::exhausted, "no memory for the domain's configuration");
   facts.config = json;
