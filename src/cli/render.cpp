@@ -101,9 +101,10 @@ void checkpoint_lines(Details& out, const json& guard) {
 void disk_line(Details& out, const json& disk) {
   const auto state = text_at(disk, "state");
   std::string text = known(disk, "bytes") ? human_at(disk, "bytes", human_bytes) + ", " + state : state;
-  if (const auto total = number_at(disk, "total_bytes"); known(disk, "copied_bytes") && total != 0) {
-    const double share = static_cast<double>(number_at(disk, "copied_bytes")) / static_cast<double>(total);
-    text += fmt::format(" {} of {}", progress_bar(share, 20), human_bytes(total));
+  if (const auto total = number_at(disk, "total_bytes"); known(disk, "compared_bytes") && total != 0) {
+    const double share = static_cast<double>(number_at(disk, "compared_bytes")) / static_cast<double>(total);
+    text += fmt::format(" {} of {}, {} differed", progress_bar(share, 20), human_bytes(total),
+                        human_at(disk, "copied_bytes", human_bytes));
   }
   if (known(disk, "writes"))
     text += fmt::format("; {} writes, {}", human_at(disk, "writes", human_count),
@@ -111,8 +112,7 @@ void disk_line(Details& out, const json& disk) {
   if (known(disk, "log_bytes"))
     text += fmt::format("; {} in the log", human_at(disk, "log_bytes", human_bytes));
   if (known(disk, "resync_bytes"))
-    text +=
-        fmt::format("; {} to copy again if the backup is lost", human_at(disk, "resync_bytes", human_bytes));
+    text += fmt::format("; {} to compare if the backup is lost", human_at(disk, "resync_bytes", human_bytes));
   out.line("disk " + text_at(disk, "name"), text);
 }
 

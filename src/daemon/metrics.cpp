@@ -54,13 +54,16 @@ constexpr std::array metrics{
 /// Of each of a guest's disks; the pointer is into GuardStatus::Disk.
 constexpr std::array disk_metrics{
     Metric{"remus_disk_bytes", "gauge", "Size of the disk", "/bytes"},
-    Metric{"remus_disk_copied_bytes", "gauge", "Copied to the backup, while it is being copied",
+    Metric{"remus_disk_compared_bytes", "gauge", "Compared with the replica, while it is being copied",
+           "/compared_bytes"},
+    Metric{"remus_disk_copied_bytes", "gauge", "Of those, copied to the backup since they differed",
            "/copied_bytes"},
-    Metric{"remus_disk_copy_total_bytes", "gauge", "To be copied, while it is being copied", "/total_bytes"},
+    Metric{"remus_disk_copy_total_bytes", "gauge", "To be compared, while it is being copied",
+           "/total_bytes"},
     Metric{"remus_disk_log_bytes", "gauge", "Written and not yet held by the backup", "/log_bytes"},
     Metric{"remus_disk_writes_total", "counter", "Writes of the guest", "/writes"},
     Metric{"remus_disk_written_bytes_total", "counter", "Bytes the guest wrote", "/written_bytes"},
-    Metric{"remus_disk_resync_bytes", "gauge", "To be copied if the backup were lost now and came back",
+    Metric{"remus_disk_resync_bytes", "gauge", "To be compared if the backup were lost now and came back",
            "/resync_bytes"},
 };
 

@@ -103,14 +103,31 @@ class NbdReader::Run final {
   }
 
   Status range(CopyRange range) {
-    while (range.bytes != 0) {
-      auto extents = reader_.status(range.offset, std::min(range.bytes, window_bytes));
+    const std::uint64_t end = range.offset + range.bytes;
+    const std::uint64_t align = control_.align_bytes;
+    std::uint64_t at = range.offset;       // what is there is known up to here,
+    std::uint64_t pending = range.offset;  // and from here on it is data that was not read yet
+    const auto read_to = [&](std::uint64_t to) -> Status {
+      if (to <= pending) return {};
+      const Extent extent{pending, to - pending, false};
+      pending = to;
+      return data(extent);
+    };
+    while (at < end) {
+      auto extents = reader_.status(at, std::min(end - at, window_bytes));
       if (!extents) return std::unexpected(extents.error());
       for (const Extent& extent : *extents) {
-        if (Status done = extent.hole ? hole(extent) : data(extent); !done) return done;
-        range.offset += extent.bytes;
-        range.bytes -= extent.bytes;
+        at += extent.bytes;
+        if (!extent.hole) continue;
+        const std::uint64_t from =
+            extent.offset == pending ? pending : (extent.offset + align - 1) / align * align;
+        const std::uint64_t to = at == end ? end : at / align * align;
+        if (from >= to) continue;
+        if (Status read = read_to(from); !read) return read;
+        if (Status passed = hole({from, to - from, true}); !passed) return passed;
+        pending = to;
       }
+      if (Status read = read_to(at == end ? end : at / align * align); !read) return read;
     }
     return {};
   }

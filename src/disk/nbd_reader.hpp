@@ -41,6 +41,9 @@ struct CopyControl {
   std::stop_token stop{};
   std::function<void(const CopyProgress&)> progress{};  ///< after each chunk; be quick: reads are under way
   std::function<bool()> may_read{};                     ///< asked before each read; may be empty
+  /// Reads and holes begin and end at multiples of it (a power of two, at most a read's length), or where a range or the
+  /// disk does; what is smaller of a hole is read.
+  std::uint64_t align_bytes{1};
 };
 
 class NbdReader final {

@@ -9,6 +9,7 @@
 
 #include <array>
 #include <cerrno>
+#include <limits>
 #include <system_error>
 
 #include "base/fd.hpp"
@@ -66,6 +67,14 @@ class PosixFile final : public StorageFile {
       from = from.subspan(static_cast<std::size_t>(put));
     }
     return {};
+  }
+
+  std::uint64_t next_data(std::uint64_t offset) override {
+    if (device_) return offset;
+    // Our reads and writes name their place, so the position moved here is nobody's.
+    const off_t at = ::lseek(fd_.get(), static_cast<off_t>(offset), SEEK_DATA);
+    if (at >= 0) return static_cast<std::uint64_t>(at);
+    return errno == ENXIO ? std::numeric_limits<std::uint64_t>::max() : offset;
   }
 
   Status zero(std::uint64_t offset, std::uint64_t bytes, bool unmap) override {

@@ -29,6 +29,9 @@ class StorageFile {
   [[nodiscard]] virtual Status read(std::uint64_t offset, std::span<std::byte> to) = 0;
   /// Writes all, or fails with any part of it written. A file grows.
   [[nodiscard]] virtual Status write(std::uint64_t offset, std::span<const std::byte> from) = 0;
+  /// Where the next byte from `offset` on is that may be other than zero; the file's size or more if there is none. May
+  /// say `offset` where it does not know.
+  [[nodiscard]] virtual std::uint64_t next_data(std::uint64_t offset) { return offset; }
   /// The range, within the file, reads as zeros; `unmap`: its room may be given up, else it stays allocated.
   [[nodiscard]] virtual Status zero(std::uint64_t offset, std::uint64_t bytes, bool unmap) = 0;
   /// Everything written so far survives a power cut. After an error nothing is known of what was written since the last

@@ -197,6 +197,14 @@ void WriteLog::abandon(Ticket ticket) {
   copies_.erase(ticket);
 }
 
+void WriteLog::leave_out(Ticket ticket, std::uint64_t offset, std::uint64_t bytes) {
+  const std::lock_guard lock{mutex_};
+  const auto found = copies_.find(ticket);
+  if (found == copies_.end()) return;
+  Copy& copy = found->second;
+  copy.overtaken.add(std::max(offset, copy.offset), std::min(offset + bytes, copy.offset + copy.bytes));
+}
+
 PortionNumber WriteLog::mark() {
   const std::lock_guard lock{mutex_};
   const PortionNumber number = open_->number();

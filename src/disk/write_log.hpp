@@ -53,7 +53,7 @@ struct WriteLogStats {
   std::uint64_t bytes{};            ///< of write
   std::uint64_t rewritten_bytes{};  ///< of those, put over data of the same portion
   std::uint64_t copied_bytes{};     ///< taken of what was read
-  std::uint64_t overtaken_bytes{};  ///< read, but written meanwhile
+  std::uint64_t overtaken_bytes{};  ///< read, but written meanwhile, or left out
   std::uint64_t waits{};            ///< for room
   std::uint64_t waiting_bytes{};    ///< of data not released, now
 };
@@ -79,6 +79,8 @@ class WriteLog final : public WriteSink, public CopySink {
   [[nodiscard]] Status finish(Ticket ticket, std::span<const std::byte> data) override;
   [[nodiscard]] Status finish_zero(Ticket ticket) override;
   void abandon(Ticket ticket) override;
+  /// This part of the ticket's range is not to be taken of what was read.
+  void leave_out(Ticket ticket, std::uint64_t offset, std::uint64_t bytes);
 
   /// Ends the portion: everything whose call has returned is in it or an earlier one, nothing that is yet to come.
   /// Portions are numbered 1, 2, 3, ... Takes no time to speak of: called while the guest is paused.

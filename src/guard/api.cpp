@@ -75,6 +75,7 @@ json disk_json(const GuardStatus::Disk& d) {
           {"mode", to_string(d.mode)},
           {"state", d.state},
           {"bytes", or_null(d.bytes)},
+          {"compared_bytes", or_null(d.compared_bytes)},
           {"copied_bytes", or_null(d.copied_bytes)},
           {"total_bytes", or_null(d.total_bytes)},
           {"log_bytes", or_null(d.log_bytes)},
@@ -91,6 +92,7 @@ GuardStatus::Disk disk_from_json(const json& value) {
   d.mode = disk_mode_named(mode).value_or(d.mode);
   take(value, "state", d.state);
   take(value, "bytes", d.bytes);
+  take(value, "compared_bytes", d.compared_bytes);
   take(value, "copied_bytes", d.copied_bytes);
   take(value, "total_bytes", d.total_bytes);
   take(value, "log_bytes", d.log_bytes);

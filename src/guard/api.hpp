@@ -108,14 +108,15 @@ struct GuardStatus {
     DiskMode mode{DiskMode::replicate};
     /// replicate: "copying" (initially, or what changed since), "replicated", "broken" (to be copied anew); else the mode.
     std::string state{};
-    std::optional<std::uint64_t> bytes{};          ///< the disk's size
-    std::optional<std::uint64_t> copied_bytes{};   ///< of total_bytes, while copying
-    std::optional<std::uint64_t> total_bytes{};    ///< to be copied, while copying
-    std::optional<std::uint64_t> log_bytes{};      ///< written and not yet held by the backup
-    std::optional<std::uint64_t> writes{};         ///< of the guest, by this guard
-    std::optional<std::uint64_t> written_bytes{};  ///< by them
+    std::optional<std::uint64_t> bytes{};           ///< the disk's size
+    std::optional<std::uint64_t> compared_bytes{};  ///< of total_bytes, while copying
+    std::optional<std::uint64_t> copied_bytes{};    ///< of compared_bytes: they differed, and are sent
+    std::optional<std::uint64_t> total_bytes{};     ///< to be compared with the replica, while copying
+    std::optional<std::uint64_t> log_bytes{};       ///< written and not yet held by the backup
+    std::optional<std::uint64_t> writes{};          ///< of the guest, by this guard
+    std::optional<std::uint64_t> written_bytes{};   ///< by them
     std::optional<std::uint64_t>
-        resync_bytes{};  ///< would have to be copied if the backup were lost now and came back
+        resync_bytes{};  ///< would have to be compared if the backup were lost now and came back
   };
   std::vector<Disk> disks{};
 

@@ -99,6 +99,8 @@ void BackupGuard::receive(link::Message message, std::size_t bulk_bytes) {
     replica_->receive(std::move(*sync), bulk_bytes);
   } else if (auto* disk = std::get_if<link::DiskSync>(&message)) {
     replica_->receive(std::move(*disk), bulk_bytes);
+  } else if (const auto* wanted = std::get_if<link::DiskHashesWanted>(&message)) {
+    replica_->receive(*wanted);
   } else if (const auto* session = std::get_if<link::SessionBegin>(&message)) {
     begin_session(*session);
     if (connection_) connection_->consumed(bulk_bytes);
@@ -148,6 +150,7 @@ Replica::Events BackupGuard::replica_events() {
     send(link::SessionReady{.session = session, .hashes_follow = hashes_follow, .disks_base = disks_base});
   };
   events.offer = [this](const link::HashOffer& offer) { send(offer); };
+  events.disk_hashes = [this](const link::DiskHashes& hashes) { send(hashes); };
   events.prepare_failed = [this](engine::Session, const Error& error) {
     last_error_ = error.in("preparing the standby");
     events_.error(*last_error_);

@@ -247,10 +247,10 @@ void Pipeline::run_synchronize(Session session) {
   }
   REMUS_FAULT_POINT("sync.begin");
   refused_.reset();
-  copied_bytes_ = 0;
+  compared_bytes_ = 0;
   auto report = domain_.synchronize(*sink, [this, session](hypervisor::SyncProgress progress) {
-    progress.done_bytes += copied_bytes_;
-    progress.total_bytes += copied_bytes_;
+    progress.done_bytes += compared_bytes_;
+    progress.total_bytes += compared_bytes_;
     post([this, session, progress] {
       if (current(session)) events_.progress(session, progress);
     });

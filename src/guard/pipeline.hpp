@@ -57,7 +57,9 @@ class Pipeline final {
     std::function<void(engine::Session, const Error&)> encode_failed{};
     std::function<void()> detached{};
     /// All of the disks that the backup lacked is on its way.
-    std::function<void(engine::Session, std::uint64_t copied_bytes)> disks_copied{};
+    std::function<void(engine::Session, PrimaryDisks::Progress)> disks_copied{};
+    /// What the backup's replicas hold is to be asked.
+    std::function<void(const link::DiskHashesWanted&)> hashes_wanted{};
     /// Disk writes use much of their room: the running epoch should end.
     std::function<void()> disks_press{};
   };
@@ -75,6 +77,7 @@ class Pipeline final {
   /// `disks_base`: the session of whose disks it has replicas, of ours; 0: of none.
   void backup_ready(engine::Session session);
   void disks_base(engine::Session base) { disks_base_ = base; }
+  void disk_hashes(link::DiskHashes answer);
 
   void capture(engine::Session session, engine::Epoch epoch);
   /// The next capture also reads all of the guest's memory and sends its hashes with the epoch; with `disks` those of all
@@ -147,7 +150,7 @@ class Pipeline final {
   std::atomic<engine::Session> disks_base_{0};
   std::atomic<engine::Session> draining_{0};  ///< the session whose disks are being synchronized; 0: none
   std::atomic<bool> drain_waits_{false};      ///< posted, not begun
-  std::atomic<std::uint64_t> copied_bytes_{0};
+  std::atomic<std::uint64_t> compared_bytes_{0};
 
   // capture thread waits here for the backup, and for a free buffer
   mutable std::mutex mutex_;

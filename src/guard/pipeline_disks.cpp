@@ -18,8 +18,15 @@ bool Pipeline::copy_disks(Session session) {
   draining_ = session;
   const std::uint64_t memory_bytes = domain_.description().memory_bytes;
   std::chrono::steady_clock::time_point told{};
-  const Status copied = disks_->copy(disks_base_, [&, session, memory_bytes](PrimaryDisks::Progress done) {
-    copied_bytes_ = done.done_bytes;
+  PrimaryDisks::Progress last{};
+  const auto ask = [this, session](const link::DiskHashesWanted& wanted) {
+    post([this, session, wanted] {
+      if (current(session)) events_.hashes_wanted(wanted);
+    });
+  };
+  const Status copied = disks_->copy(disks_base_, ask, [&, session](PrimaryDisks::Progress done) {
+    last = done;
+    compared_bytes_ = done.done_bytes;
     const auto now = std::chrono::steady_clock::now();
     if (now - told < progress_interval) return;
     told = now;
@@ -30,13 +37,17 @@ bool Pipeline::copy_disks(Session session) {
     });
   });
   if (copied) {
-    post([this, session, bytes = copied_bytes_.load()] {
-      if (current(session)) events_.disks_copied(session, bytes);
+    post([this, session, last] {
+      if (current(session)) events_.disks_copied(session, last);
     });
     return true;
   }
   refused_ = copied.error();
   return false;
+}
+
+void Pipeline::disk_hashes(link::DiskHashes answer) {
+  if (disks_) disks_->answered(std::move(answer));
 }
 
 void Pipeline::release(engine::Epoch upto) {

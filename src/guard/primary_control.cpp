@@ -170,6 +170,7 @@ std::vector<GuardStatus::Disk> PrimaryGuard::disk_status() const {
           disk.state = "replicated";
         disk.bytes = report->bytes;
         if (copying) {
+          disk.compared_bytes = report->compared_bytes;
           disk.copied_bytes = report->copied_bytes;
           disk.total_bytes = report->total_bytes;
         }

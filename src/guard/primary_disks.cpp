@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "base/fault.hpp"
+#include "disk/comparing_sink.hpp"
 #include "disk/nbd_reader.hpp"
 #include "disk/posix_storage.hpp"
 
@@ -110,7 +111,9 @@ Status PrimaryDisks::begin_one(std::size_t index) {
   return followed;
 }
 
-Status PrimaryDisks::copy(Session base, const std::function<void(Progress)>& progress) {
+Status PrimaryDisks::copy(Session base, ReplicaHashes::Ask ask,
+                          const std::function<void(Progress)>& progress) {
+  hashes_.begin(session_, std::move(ask));
   std::vector<std::vector<disk::DirtyRange>> dirty;
   Progress all;
   for (const auto& one : disks_) {
@@ -122,16 +125,17 @@ Status PrimaryDisks::copy(Session base, const std::function<void(Progress)>& pro
     dirty.push_back(map->dirty());
     std::uint64_t bytes = 0;
     for (const auto& range : dirty.back()) bytes += range.bytes;
-    one->copied_bytes = 0;
-    one->to_copy_bytes = bytes;
+    one->compared_bytes = 0;
+    one->to_compare_bytes = bytes;
     all.total_bytes += bytes;
   }
   Status copied{};
   for (std::size_t i = 0; i < disks_.size() && copied; ++i) {
-    const std::uint64_t before = all.done_bytes;
-    copied = copy_one(i, dirty[i], [&](std::uint64_t done) {
-      disks_[i]->copied_bytes = done;
-      all.done_bytes = before + done;
+    const Progress before = all;
+    copied = copy_one(i, dirty[i], [&, log = log_of(*disks_[i])](std::uint64_t done) {
+      disks_[i]->compared_bytes = done;
+      all.done_bytes = before.done_bytes + done;
+      all.copied_bytes = before.copied_bytes + log->stats().copied_bytes;
       progress(all);
     });
     if (!copied) copied = std::unexpected(copied.error().in(fmt::format("disk '{}'", disks_[i]->facts.name)));
@@ -181,11 +185,30 @@ Status PrimaryDisks::copy_one(std::size_t index, const std::vector<disk::DirtyRa
     return !log->state() ||
            (account_->bytes_out() <= out_bytes_max && pool_->reserved() * disk::chunk_bytes <= out_bytes_max);
   };
-  return (*reader)->copy(ranges, *log,
-                         {.bytes_per_s = copy_rate_,
-                          .stop = stop,
-                          .progress = [&](const disk::CopyProgress& told) { progress(told.done_bytes); },
-                          .may_read = may_read});
+  std::uint64_t done = 0;  // pieces before the one under way
+  const disk::CopyControl control{
+      .bytes_per_s = copy_rate_,
+      .stop = stop,
+      .progress = [&](const disk::CopyProgress& told) { progress(done + told.done_bytes); },
+      .may_read = may_read,
+      .align_bytes = ReplicaHashes::block_bytes};
+  disk::ComparingSink sink{*log, session_};
+  hashes_.choose(static_cast<std::uint16_t>(index), ranges);
+  while (const auto piece = hashes_.next(stop)) {
+    const auto& known = piece->known;
+    if (known && known->content != link::DiskContent::unknown)
+      sink.expect({.offset = piece->range.offset,
+                   .bytes = piece->range.bytes,
+                   .block_bytes = known->of.block_bytes,
+                   .zero = known->content == link::DiskContent::zero,
+                   .hashes = known->hashes.bytes()});
+    else
+      sink.forget();
+    if (Status copied = (*reader)->copy({&piece->range, 1}, sink, control); !copied) return copied;
+    done += piece->range.bytes;
+    progress(done);
+  }
+  return {};
 }
 
 PrimaryDisks::Marks PrimaryDisks::mark(Epoch epoch) {
@@ -361,12 +384,13 @@ std::vector<PrimaryDisks::Report> PrimaryDisks::report() const {
   for (const auto& one : disks_) {
     Report report{.name = one->facts.name, .bytes = one->facts.bytes, .broken = one->lost};
     for (const auto& range : map_of(*one)->dirty()) report.resync_bytes += range.bytes;
-    report.copied_bytes = one->copied_bytes;
-    report.total_bytes = one->to_copy_bytes;
+    report.compared_bytes = one->compared_bytes;
+    report.total_bytes = one->to_compare_bytes;
     if (const auto log = log_of(*one); log) {
       const auto stats = log->stats();
       report.writes = stats.writes;
       report.written_bytes = stats.bytes;
+      report.copied_bytes = stats.copied_bytes;
       report.waiting_bytes = stats.waiting_bytes;
       report.broken = report.broken || !log->state();
     }

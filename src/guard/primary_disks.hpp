@@ -1,7 +1,7 @@
 // The replicated disks of a running guest: followed, copied, and cut into epochs with its memory.
 //
 //   guest's writes ─▶ NbdServer ─▶ WriteInlet ─▶ WriteLog of this session ─▶ portions ─▶ batches
-//                                                   │ copy() reads what was there before
+//                                                   │ copy() reads what was there before, and takes what differs
 //                                                   └ ResyncMap: what a replica of an earlier session lacks
 //
 // A session:  begin() ─ copy() ······ mark() of epoch 0 ─ mark() of epoch 1 ─ ...
@@ -28,6 +28,7 @@
 #include "engine/types.hpp"
 #include "guard/disk_batches.hpp"
 #include "guard/disk_verifier.hpp"
+#include "guard/replica_hashes.hpp"
 #include "guard/write_inlet.hpp"
 #include "hypervisor/guest_disks.hpp"
 
@@ -55,13 +56,14 @@ class PrimaryDisks final {
   // --- capture thread ---
   /// In the guest's write path, with new logs.
   Status begin(engine::Session session);
-  /// Copies what a replica of session `base` lacks (0: everything). `progress` is called often: be quick. Errors: closed
-  /// (stopped), io, exhausted.
+  /// Copies what a replica of session `base` may lack (0: everything), but for what it holds already: the backup is asked
+  /// by `ask`, and answers by answered(). `progress` is called often: be quick. Errors: closed (stopped), io, exhausted.
   struct Progress {
-    std::uint64_t done_bytes{};
+    std::uint64_t done_bytes{};  ///< compared, and copied where they differ
     std::uint64_t total_bytes{};
+    std::uint64_t copied_bytes{};
   };
-  Status copy(engine::Session base, const std::function<void(Progress)>& progress);
+  Status copy(engine::Session base, ReplicaHashes::Ask ask, const std::function<void(Progress)>& progress);
   /// Where the disks are cut; all writes of an epoch lie between its predecessor's marks and its own.
   struct Marks {
     std::vector<disk::PortionNumber> portions{};
@@ -86,6 +88,7 @@ class PrimaryDisks final {
   void link_rate(std::uint64_t bytes_per_s) { encoder_.link_rate(bytes_per_s); }
 
   // --- main loop ---
+  void answered(link::DiskHashes answer) { hashes_.answered(std::move(answer)); }
   /// The session whose replicas our maps are about; 0: none. After begin().
   [[nodiscard]] engine::Session base() const;
   /// The backup holds all epochs ≤ `upto`.
@@ -106,9 +109,10 @@ class PrimaryDisks final {
     bool broken{};
     std::uint64_t writes{};
     std::uint64_t written_bytes{};
-    std::uint64_t waiting_bytes{};  ///< not yet held by the backup
-    std::uint64_t copied_bytes{};   ///< of total_bytes, in this session
+    std::uint64_t waiting_bytes{};   ///< not yet held by the backup
+    std::uint64_t compared_bytes{};  ///< of total_bytes, in this session
     std::uint64_t total_bytes{};
+    std::uint64_t copied_bytes{};  ///< of those compared: they differed
     std::uint64_t resync_bytes{};  ///< what a replica may lack
   };
   [[nodiscard]] std::vector<Report> report() const;
@@ -123,8 +127,8 @@ class PrimaryDisks final {
     disk::PortionNumber marked{};           ///< guarded by mutex_
     std::atomic<disk::PortionNumber> encoded{};
     std::atomic<bool> lost{true};  ///< nothing comes in any more
-    std::atomic<std::uint64_t> copied_bytes{};
-    std::atomic<std::uint64_t> to_copy_bytes{};
+    std::atomic<std::uint64_t> compared_bytes{};
+    std::atomic<std::uint64_t> to_compare_bytes{};
   };
   struct Cut {
     engine::Epoch epoch{};
@@ -153,6 +157,7 @@ class PrimaryDisks final {
   std::shared_ptr<DiskBatches::Account> account_{std::make_shared<DiskBatches::Account>()};
   std::atomic<std::uint64_t> copy_rate_{0};  ///< bytes/s; 0: as the link takes it
   engine::Session session_{};                ///< capture thread's
+  ReplicaHashes hashes_{};
 
   mutable std::mutex mutex_{};
   std::vector<std::unique_ptr<One>> disks_{};

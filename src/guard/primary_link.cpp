@@ -98,6 +98,8 @@ void PrimaryGuard::receive(const link::Message& message) {
   } else if (const auto* offer = std::get_if<link::HashOffer>(&message)) {
     pipeline_->offer(offer->session, offer->first_page, offer->hashes);
     if (offer->last) pipeline_->backup_ready(offer->session);
+  } else if (const auto* hashes = std::get_if<link::DiskHashes>(&message)) {
+    pipeline_->disk_hashes(*hashes);
   } else if (const auto* refusal = std::get_if<link::Refuse>(&message)) {
     last_error_ = refusal->error().in(fmt::format("host '{}'", spec_.peer));
     events_.error(*last_error_);
@@ -178,15 +180,16 @@ Pipeline::Events PrimaryGuard::pipeline_events() {
     if (!engine_ || ending_ || fencing_) return;
     if (engine_->state() == engine::PrimaryState::ended) end(reason_);
   };
-  events.disks_copied = [this](engine::Session, std::uint64_t bytes) {
+  events.disks_copied = [this](engine::Session, PrimaryDisks::Progress done) {
     const std::uint64_t all = pipeline_->disks()->bytes();
-    events_.add("disk",
-                bytes == all
-                    ? fmt::format("all of the disks, {} MiB, went to the backup", all >> 20)
-                    : fmt::format("{} of {} MiB of the disks went to the backup: what its replicas lacked",
-                                  bytes >> 20, all >> 20),
-                {{"copied_bytes", bytes}, {"bytes", all}});
+    events_.add(
+        "disk",
+        fmt::format("{} of {} MiB of the disks compared with the backup's, of which {} MiB differed and "
+                    "went there",
+                    done.done_bytes >> 20, all >> 20, done.copied_bytes >> 20),
+        {{"compared_bytes", done.done_bytes}, {"copied_bytes", done.copied_bytes}, {"bytes", all}});
   };
+  events.hashes_wanted = [this](const link::DiskHashesWanted& wanted) { send(wanted); };
   events.disks_press = [this] {
     engine_->checkpoint_now(engine_now());
     after_event();

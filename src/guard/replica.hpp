@@ -38,6 +38,7 @@ class Replica final {
     /// `disks_base`: as asked for, if what the disks hold is of that session; else 0.
     std::function<void(engine::Session, bool hashes_follow, engine::Session disks_base)> prepared{};
     std::function<void(link::HashOffer)> offer{};
+    std::function<void(link::DiskHashes)> disk_hashes{};
     std::function<void(engine::Session, const Error&)> prepare_failed{};
     /// An epoch is here, whole and well-formed.
     std::function<void(engine::Session, engine::Epoch)> whole{};
@@ -73,6 +74,7 @@ class Replica final {
   void receive(const link::EpochBegin& message, std::size_t bulk_bytes);
   void receive(link::EpochPages message, std::size_t bulk_bytes);
   void receive(link::DiskSync message, std::size_t bulk_bytes);
+  void receive(const link::DiskHashesWanted& message);
   void receive(link::DiskWrites message, std::size_t bulk_bytes);
   void receive(const link::EpochDevice& message, std::size_t bulk_bytes);
   void receive(const link::EpochEnd& message, std::size_t bulk_bytes);
@@ -135,6 +137,7 @@ class Replica final {
                          const checkpoint::Layout& layout, bool wants_hashes, engine::Session disks_base);
   /// The disks' part of what is done to memory (replica_disks.cpp).
   Status begin_disks(engine::Session session, engine::Session& base);
+  [[nodiscard]] link::DiskHashes hash_disk(const link::DiskHashesWanted& wanted);
   Status commit_disks(const HeldEpoch& held);
   Status apply_disks(engine::Epoch epoch);
   void settle_disks(engine::Session session);

@@ -1,10 +1,13 @@
 // Replica's part in replicating the guest's disks: what comes of them is held, committed, applied and activated with its
 // memory.
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "base/fault.hpp"
+#include "checkpoint/page_hash.hpp"
 #include "guard/replica.hpp"
 
 namespace remus::guard {
@@ -28,6 +31,18 @@ void Replica::receive(link::DiskSync message, std::size_t bulk_bytes) {
       }
     }
     post([this, bulk_bytes] { credit(bulk_bytes); });
+  });
+}
+
+void Replica::receive(const link::DiskHashesWanted& message) {
+  const Session session = session_;
+  if (message.session != session) return;
+  apply_->post([this, session, message] {
+    if (!current(session)) return;
+    REMUS_FAULT_POINT("sync.disk_hashes");
+    post([this, session, answer = hash_disk(message)] {
+      if (current(session)) events_.disk_hashes(answer);
+    });
   });
 }
 
@@ -72,6 +87,45 @@ Status Replica::begin_disks(Session session, Session& base) {
   const Session found = std::exchange(disks_.base, session);
   if (base != found) base = 0;
   return disks_.replicas->begin_session(session);
+}
+
+link::DiskHashes Replica::hash_disk(const link::DiskHashesWanted& wanted) {
+  link::DiskHashes answer{.of = wanted};
+  if (!disks_.replicas || wanted.disk >= disks_.replicas->disks()) return answer;
+  disk::StorageFile& file = disks_.replicas->file(wanted.disk);
+  const std::uint64_t disk_end = disks_.replicas->bytes(wanted.disk);
+  const std::uint64_t end =
+      std::min(disk_end, wanted.offset + std::uint64_t{wanted.blocks} * wanted.block_bytes);
+  // The same number of blocks on both sides, or the disks are not the same.
+  if (wanted.offset >= end ||
+      (end - wanted.offset + wanted.block_bytes - 1) / wanted.block_bytes != wanted.blocks)
+    return answer;
+  std::uint64_t data_at = file.next_data(wanted.offset);
+  if (data_at >= end) {
+    answer.content = link::DiskContent::zero;
+    return answer;
+  }
+  const checkpoint::PageHasher hasher{wanted.session};
+  std::vector<std::byte> block(wanted.block_bytes);
+  std::vector<std::byte> hashes;
+  hashes.reserve(wanted.blocks * sizeof(checkpoint::Hash128));
+  for (std::uint64_t at = wanted.offset; at < end; at += wanted.block_bytes) {
+    const std::span part{block.data(),
+                         static_cast<std::size_t>(std::min<std::uint64_t>(wanted.block_bytes, end - at))};
+    if (data_at < at) data_at = file.next_data(at);
+    if (data_at >= at + part.size())
+      std::ranges::fill(part, std::byte{0});
+    else if (const Status read = file.read(at, part); !read) {
+      spdlog::warn("what a replica holds cannot be told: {}", read.error().text());
+      return answer;
+    }
+    const checkpoint::Hash128 hash = hasher.of(part);
+    const auto bytes = std::as_bytes(std::span{&hash, 1});
+    hashes.insert(hashes.end(), bytes.begin(), bytes.end());
+  }
+  answer.content = link::DiskContent::hashed;
+  answer.hashes = link::Payload::own(std::move(hashes));
+  return answer;
 }
 
 Status Replica::apply_disks(Epoch epoch) {

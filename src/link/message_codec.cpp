@@ -95,6 +95,20 @@ Payload hashes(Reader& r, const Payload& whole, std::uint32_t page_count, checkp
   return rest(r, whole, batch_bytes_max, "hashes");
 }
 
+/// Blocks divide the largest disk: a last one that is shorter does not reach beyond it either.
+bool check_blocks(Reader& r, std::uint64_t offset, std::uint32_t block_bytes, std::uint32_t blocks) {
+  if (block_bytes < disk_block_bytes_min || block_bytes > disk_block_bytes_max ||
+      !std::has_single_bit(block_bytes)) {
+    r.reject("block_bytes");
+    return false;
+  }
+  if (offset % block_bytes != 0 || offset > disk_bytes_max)
+    r.reject("offset");
+  else if (std::uint64_t{blocks} * block_bytes > disk_bytes_max - offset)
+    r.reject("block range");
+  return r.failed() == nullptr;
+}
+
 std::uint16_t get_disk(Reader& r) {
   const auto disk = r.get<std::uint16_t>("disk");
   if (disk >= disks_max) r.reject("disk");
@@ -459,17 +473,40 @@ void get(Reader& r, const Payload& whole, VerifyDiskHashes& m) {
   m.block_bytes = r.get<std::uint32_t>("block_bytes");
   m.blocks = r.get<std::uint32_t>("blocks");
   m.last = r.get_bool("last");
-  if (m.block_bytes < disk_block_bytes_min || m.block_bytes > disk_block_bytes_max ||
-      !std::has_single_bit(m.block_bytes)) {
-    r.reject("block_bytes");
-    return;
-  }
-  if (m.offset % m.block_bytes != 0 || m.offset > disk_bytes_max) r.reject("offset");
+  if (!check_blocks(r, m.offset, m.block_bytes, m.blocks)) return;
   if (r.left() != std::size_t{m.blocks} * hash_bytes) r.reject("hashes");
   m.hashes = rest(r, whole, batch_bytes_max, "hashes");
-  // Blocks divide the largest disk: a last one that is shorter does not reach beyond it either.
-  if (r.failed() == nullptr && std::uint64_t{m.blocks} * m.block_bytes > disk_bytes_max - m.offset)
-    r.reject("block range");
+}
+
+void put(Writer& w, const DiskHashesWanted& m) {
+  w.put(m.session);
+  w.put(m.disk);
+  w.put(m.offset);
+  w.put(m.block_bytes);
+  w.put(m.blocks);
+}
+void get(Reader& r, const Payload&, DiskHashesWanted& m) {
+  m.session = r.get<std::uint64_t>("session");
+  m.disk = get_disk(r);
+  m.offset = r.get<std::uint64_t>("offset");
+  m.block_bytes = r.get<std::uint32_t>("block_bytes");
+  m.blocks = r.get<std::uint32_t>("blocks");
+  if (m.blocks == 0 || m.blocks > disk_hashes_max) r.reject("blocks");
+  check_blocks(r, m.offset, m.block_bytes, m.blocks);
+}
+
+void put(Writer& w, const DiskHashes& m) {
+  put(w, m.of);
+  w.put(std::to_underlying(m.content));
+}
+void get(Reader& r, const Payload& whole, DiskHashes& m) {
+  get(r, whole, m.of);
+  const auto content = r.get<std::uint8_t>("content");
+  if (content > std::to_underlying(DiskContent::unknown)) r.reject("content");
+  m.content = static_cast<DiskContent>(content);
+  const std::size_t blocks = m.content == DiskContent::hashed ? m.of.blocks : 0;
+  if (r.left() != blocks * hash_bytes) r.reject("hashes");
+  m.hashes = rest(r, whole, batch_bytes_max, "hashes");
 }
 
 }  // namespace remus::link::codec

@@ -30,6 +30,8 @@ void put(wire::Writer& w, const VerifyResult& m);
 void put(wire::Writer& w, const DiskSync& m);
 void put(wire::Writer& w, const DiskWrites& m);
 void put(wire::Writer& w, const VerifyDiskHashes& m);
+void put(wire::Writer& w, const DiskHashesWanted& m);
+void put(wire::Writer& w, const DiskHashes& m);
 
 /// Reads the fields; the reader knows afterwards whether they fitted. Opaque data is what is left, taken from
 /// `whole`.
@@ -55,5 +57,7 @@ void get(wire::Reader& r, const Payload& whole, VerifyResult& m);
 void get(wire::Reader& r, const Payload& whole, DiskSync& m);
 void get(wire::Reader& r, const Payload& whole, DiskWrites& m);
 void get(wire::Reader& r, const Payload& whole, VerifyDiskHashes& m);
+void get(wire::Reader& r, const Payload& whole, DiskHashesWanted& m);
+void get(wire::Reader& r, const Payload& whole, DiskHashes& m);
 
 }  // namespace remus::link::codec

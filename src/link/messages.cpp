@@ -66,6 +66,10 @@ template <>
 struct Traits<DiskWrites> : TraitsOf<MessageType::disk_writes, Lane::bulk> {};
 template <>
 struct Traits<VerifyDiskHashes> : TraitsOf<MessageType::verify_disk_hashes, Lane::bulk> {};
+template <>
+struct Traits<DiskHashesWanted> : TraitsOf<MessageType::disk_hashes_wanted> {};
+template <>
+struct Traits<DiskHashes> : TraitsOf<MessageType::disk_hashes, Lane::bulk> {};
 
 Payload opaque_part(const HashOffer& m) {
   return m.hashes;
@@ -89,6 +93,9 @@ Payload opaque_part(const DiskWrites& m) {
   return m.data;
 }
 Payload opaque_part(const VerifyDiskHashes& m) {
+  return m.hashes;
+}
+Payload opaque_part(const DiskHashes& m) {
   return m.hashes;
 }
 template <typename M>
@@ -169,6 +176,8 @@ std::string_view to_string(MessageType type) noexcept {
     case MessageType::disk_sync: return "disk-sync";
     case MessageType::disk_writes: return "disk-writes";
     case MessageType::verify_disk_hashes: return "verify-disk-hashes";
+    case MessageType::disk_hashes_wanted: return "disk-hashes-wanted";
+    case MessageType::disk_hashes: return "disk-hashes";
   }
   return "unknown";
 }

@@ -6,6 +6,8 @@
 //   SessionBegin                   ───────────▶
 //                                  ◀───────────  SessionReady, HashOffer*   (what its image holds already)
 //   SyncPages* DiskSync*           ───────────▶
+//   DiskHashesWanted*              ───────────▶
+//                                  ◀───────────  DiskHashes*              (what its replicas hold already)
 //   EpochBegin EpochPages* EpochDevice* DiskWrites* EpochEnd ▶               epoch 0, 1, 2, ...
 //                                  ◀───────────  Ack
 //   Heartbeat                      ◀──────────▶  Heartbeat
@@ -45,6 +47,7 @@ inline constexpr std::size_t disks_max = 64;                             ///< of
 inline constexpr std::uint64_t disk_bytes_max = std::uint64_t{1} << 56;  ///< of each
 inline constexpr std::uint32_t disk_block_bytes_min = 512;  ///< a hash of VerifyDiskHashes stands for
 inline constexpr std::uint32_t disk_block_bytes_max = 16U << 20;
+inline constexpr std::uint32_t disk_hashes_max = batch_bytes_max / 16;  ///< of one message
 inline constexpr std::size_t receive_window_bytes_min = 2 * (frame_payload_bytes_max + frame_header_bytes);
 inline constexpr std::size_t receive_window_bytes_max = std::size_t{1} << 30;
 
@@ -73,6 +76,8 @@ enum class MessageType : std::uint16_t {
   disk_sync = 0x0100,
   disk_writes = 0x0101,
   verify_disk_hashes = 0x0102,
+  disk_hashes_wanted = 0x0103,
+  disk_hashes = 0x0104,
 };
 [[nodiscard]] std::string_view to_string(MessageType type) noexcept;
 
@@ -209,6 +214,30 @@ struct DiskSync {
   bool operator==(const DiskSync&) const = default;
 };
 
+/// primary → backup: tell what these blocks of your replica hold, so that only those that differ are sent.
+struct DiskHashesWanted {
+  engine::Session session{};
+  std::uint16_t disk{};
+  std::uint64_t offset{};       ///< bytes; a multiple of block_bytes
+  std::uint32_t block_bytes{};  ///< a power of two; the disk's last block is what is left of it
+  std::uint32_t blocks{};       ///< 1 to disk_hashes_max
+  bool operator==(const DiskHashesWanted&) const = default;
+};
+
+enum class DiskContent : std::uint8_t {
+  hashed = 0,   ///< as the hashes say
+  zero = 1,     ///< all of it reads as zeros
+  unknown = 2,  ///< it could not be read: to be sent, whatever it is
+};
+
+/// backup → primary: the answer. What has been synchronized meanwhile may be in it or not.
+struct DiskHashes {
+  DiskHashesWanted of{};
+  DiskContent content{DiskContent::unknown};
+  Payload hashes{};  ///< hashed: 16 bytes a block, the session their seed; else none
+  bool operator==(const DiskHashes&) const = default;
+};
+
 struct EpochBegin {
   engine::Session session{};
   engine::Epoch epoch{};
@@ -304,10 +333,10 @@ struct VerifyResult {
   bool operator==(const VerifyResult&) const = default;
 };
 
-using Message =
-    std::variant<Hello, Welcome, Refuse, Goodbye, Active, HeartbeatMsg, Ack, WindowUpdate, SessionBegin,
-                 SessionReady, HashOffer, SyncPages, EpochBegin, EpochPages, EpochDevice, EpochEnd,
-                 VerifyBegin, VerifyHashes, VerifyResult, DiskSync, DiskWrites, VerifyDiskHashes>;
+using Message = std::variant<Hello, Welcome, Refuse, Goodbye, Active, HeartbeatMsg, Ack, WindowUpdate,
+                             SessionBegin, SessionReady, HashOffer, SyncPages, EpochBegin, EpochPages,
+                             EpochDevice, EpochEnd, VerifyBegin, VerifyHashes, VerifyResult, DiskSync,
+                             DiskWrites, VerifyDiskHashes, DiskHashesWanted, DiskHashes>;
 
 /// Which queue a message waits in. Within a lane order is kept; control overtakes bulk between frames.
 enum class Lane : std::uint8_t {

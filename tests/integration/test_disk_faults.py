@@ -5,6 +5,7 @@ the end the database has every acknowledged transaction.
 """
 
 import json
+import os
 import signal
 
 import pytest
@@ -77,9 +78,36 @@ def test_replication_link_cut_and_restored(pair, account):
 
 
 def test_primary_guard_killed(pair, account):
+    """Its log is gone with it: the disk is compared with the replica, and little of it differs."""
+    before = len(copies(pair))
     pair.lab.host(pair.primary).signal(pair.guard_pid(pair.primary), signal.SIGKILL)
     account.moves()
     back_to_protected(pair)
+    after = copies(pair)
+    assert len(after) > before
+    print(after[-1])
+    assert after[-1]["copied_bytes"] < after[-1]["bytes"] // 8
+
+
+def test_what_the_old_primary_wrote_last_is_rolled_back(pair, account):
+    """After a failover its disk, which holds what no epoch has, becomes the replica: the account's end is a guest on it."""
+    old = pair.lab.host(pair.primary)
+    places = 64
+    with open(old.path(SPEC.disk_file), "r+b") as disk:  # a host that is down has no paths
+        size = disk.seek(0, os.SEEK_END)
+        old.power_cut()
+        pair.wait_active_on_backup()
+        account.moves()
+        for place in range(places):  # the superblock is among them
+            disk.seek(place * (size // places))
+            disk.write(os.urandom(8192))
+    pair.turn_round("--disk", DISK)
+    told = copies(pair)[-1]
+    print(told)
+    assert told["compared_bytes"] == told["bytes"] == size
+    assert places * 8192 <= told["copied_bytes"] < size // 4
+    report = pair.lab.remus_json(pair.primary, "verify", pair.name, "--disks", timeout=120)
+    assert report["blocks_different"] == 0 and report["blocks_compared"] > 1000, report
 
 
 @pytest.mark.long_form

@@ -16,17 +16,30 @@ void require(bool condition) {
   if (!condition) std::abort();
 }
 
-constexpr MessageType types[] = {MessageType::hello,         MessageType::welcome,
-                                 MessageType::refuse,        MessageType::goodbye,
-                                 MessageType::active,        MessageType::heartbeat,
-                                 MessageType::ack,           MessageType::window_update,
-                                 MessageType::session_begin, MessageType::session_ready,
-                                 MessageType::hash_offer,    MessageType::sync_pages,
-                                 MessageType::epoch_begin,   MessageType::epoch_pages,
-                                 MessageType::epoch_device,  MessageType::epoch_end,
-                                 MessageType::verify_begin,  MessageType::verify_hashes,
-                                 MessageType::verify_result, MessageType::disk_sync,
-                                 MessageType::disk_writes,   MessageType::verify_disk_hashes};
+constexpr MessageType types[] = {MessageType::hello,
+                                 MessageType::welcome,
+                                 MessageType::refuse,
+                                 MessageType::goodbye,
+                                 MessageType::active,
+                                 MessageType::heartbeat,
+                                 MessageType::ack,
+                                 MessageType::window_update,
+                                 MessageType::session_begin,
+                                 MessageType::session_ready,
+                                 MessageType::hash_offer,
+                                 MessageType::sync_pages,
+                                 MessageType::epoch_begin,
+                                 MessageType::epoch_pages,
+                                 MessageType::epoch_device,
+                                 MessageType::epoch_end,
+                                 MessageType::verify_begin,
+                                 MessageType::verify_hashes,
+                                 MessageType::verify_result,
+                                 MessageType::disk_sync,
+                                 MessageType::disk_writes,
+                                 MessageType::verify_disk_hashes,
+                                 MessageType::disk_hashes_wanted,
+                                 MessageType::disk_hashes};
 
 Frame frame_of(std::uint16_t type, std::uint16_t flags, std::vector<std::byte> payload) {
   const auto size = static_cast<std::uint32_t>(payload.size());

@@ -66,14 +66,20 @@ TEST(Render, EachDiskHasALineWithWhatIsKnownOfIt) {
               .writes = 950,
               .written_bytes = 3U << 20,
               .resync_bytes = 4U << 20},
-             {.name = "vdb", .state = "copying", .bytes = 1ULL << 30, .copied_bytes = 43, .total_bytes = 100},
+             {.name = "vdb",
+              .state = "copying",
+              .bytes = 1ULL << 30,
+              .compared_bytes = 43,
+              .copied_bytes = 7,
+              .total_bytes = 100},
              {.name = "a-disk-with-a-long-name", .mode = guard::DiskMode::shared, .state = "shared"}};
   view["guard"] = guard::to_json(s);
   const auto text = render_guest(view, plain);
   EXPECT_THAT(text,
               HasSubstr("disk vda          20.0 GiB, replicated; 950 writes, 3.0 MiB; 64.0 KiB in the log; "
-                        "4.0 MiB to copy again if the backup is lost\n"));
-  EXPECT_THAT(text, AllOf(HasSubstr("disk vdb          1.0 GiB, copying ["), HasSubstr("43 % of 100 B\n")));
+                        "4.0 MiB to compare if the backup is lost\n"));
+  EXPECT_THAT(text, AllOf(HasSubstr("disk vdb          1.0 GiB, copying ["),
+                          HasSubstr("43 % of 100 B, 7 B differed\n")));
   EXPECT_THAT(text, HasSubstr("disk a-disk-with-a-long-name shared\n"));
 
   TopView top;

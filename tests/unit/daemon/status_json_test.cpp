@@ -108,6 +108,7 @@ std::vector<Optional> optionals() {
       {"/keeper_pid", 10U, [](const S& s) { return seen(s.keeper_pid); }},
       {"/guest_pid", 9U, [](const S& s) { return seen(s.guest_pid); }},
       disk("/disks/0/bytes", &S::Disk::bytes),
+      disk("/disks/0/compared_bytes", &S::Disk::compared_bytes),
       disk("/disks/0/copied_bytes", &S::Disk::copied_bytes),
       disk("/disks/0/total_bytes", &S::Disk::total_bytes),
       disk("/disks/0/log_bytes", &S::Disk::log_bytes),

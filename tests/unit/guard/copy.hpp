@@ -36,7 +36,11 @@ class Copy : public ::testing::Test {
     p.ready = [this](Session) { ++ready; };
     p.encoded = [this](const Outbound& item) { deliver(item); };
     p.encode_failed = [this](Session, const Error& e) { errors.push_back(e); };
-    p.disks_copied = [this](Session, std::uint64_t bytes) { copied_bytes.push_back(bytes); };
+    p.disks_copied = [this](Session, PrimaryDisks::Progress done) {
+      compared_bytes.push_back(done.done_bytes);
+      copied_bytes.push_back(done.copied_bytes);
+    };
+    p.hashes_wanted = [this](const link::DiskHashesWanted& wanted) { replica.receive(wanted); };
     p.disks_press = [] {};
     p.detached = [this] { ++detached; };
     pipeline = std::make_unique<Pipeline>(io, domain, output, std::move(disks), GuestOptions{}, std::move(p));
@@ -53,6 +57,10 @@ class Copy : public ::testing::Test {
     r.offer = [this](const link::HashOffer& offer) {
       pipeline->offer(offer.session, offer.first_page, offer.hashes);
       if (offer.last) pipeline->backup_ready(offer.session);
+    };
+    r.disk_hashes = [this](link::DiskHashes hashes) {
+      if (spoil_disk_hashes) spoil_disk_hashes(hashes);
+      pipeline->disk_hashes(std::move(hashes));
     };
     r.prepare_failed = [this](Session, const Error& e) { errors.push_back(e); };
     r.whole = [this](Session session, Epoch epoch) {
@@ -163,7 +171,8 @@ class Copy : public ::testing::Test {
   bool offered{false}, apply_whole{true}, drop_outbound{false}, postpone_outbound{false};
   std::vector<Outbound> postponed{};
   std::vector<Epoch> wholes{};
-  std::vector<std::uint64_t> copied_bytes{};  ///< of disks, by each synchronization
+  std::vector<std::uint64_t> compared_bytes{}, copied_bytes{};  ///< of disks, by each synchronization
+  std::function<void(link::DiskHashes&)> spoil_disk_hashes{};
   std::size_t wire_bytes{0}, consumed{0};
   Outbound last{};
 };

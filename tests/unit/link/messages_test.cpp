@@ -55,7 +55,9 @@ std::vector<Message> samples() {
           VerifyResult{1, 2, 3, 9, {1, 5, 9}, "half of it", 8, 4, {{0, 512}, {63, disk_bytes_max - 512}}},
           DiskSync{1, 2, filled(batch_bytes_max)},
           DiskWrites{2, 3, filled(1000)},
-          VerifyDiskHashes{1, 63, 1ULL << 20, 65536, 3, true, filled(48)}};
+          VerifyDiskHashes{1, 63, 1ULL << 20, 65536, 3, true, filled(48)},
+          DiskHashesWanted{1, 63, 1ULL << 20, 65536, disk_hashes_max},
+          DiskHashes{{1, 63, 1ULL << 20, 65536, 3}, DiskContent::hashed, filled(48)}};
 }
 
 TEST(Messages, EveryTypeComesBackAsItWasSent) {
@@ -161,6 +163,24 @@ TEST(Messages, HashesOfADiskAreOfWholeBlocksWithinIt) {
   EXPECT_FALSE(taken({1, 0, 0, 1536, 2, true, filled(32)}));
   EXPECT_FALSE(taken({1, 0, 0, 2 * disk_block_bytes_max, 2, true, filled(32)}));
   EXPECT_FALSE(taken({1, 0, 0, 65536, 3, true, filled(32)}));
+}
+
+TEST(Messages, WhatAReplicaHoldsIsToldOfWholeBlocksWithinADisk) {
+  const auto taken = [](const auto& message) { return decode(to_frame(encode(message))).has_value(); };
+  EXPECT_TRUE(taken(DiskHashesWanted{1, 0, disk_bytes_max - 65536, 65536, 1}));
+  EXPECT_FALSE(taken(DiskHashesWanted{1, 0, disk_bytes_max - 65536, 65536, 2})) << "beyond the largest disk";
+  EXPECT_FALSE(taken(DiskHashesWanted{1, 0, 0ULL - 65536, 65536, 2})) << "around the end of the numbers";
+  EXPECT_FALSE(taken(DiskHashesWanted{1, 0, 0, 65536, 0})) << "nothing is asked for";
+  EXPECT_FALSE(taken(DiskHashesWanted{1, 0, 0, 65536, disk_hashes_max + 1})) << "more than one answer holds";
+  EXPECT_FALSE(taken(DiskHashesWanted{1, disks_max, 0, 65536, 1}));
+  EXPECT_FALSE(taken(DiskHashesWanted{1, 0, 512, 1024, 1}));
+  const DiskHashesWanted of{1, 0, 0, 512, 2};
+  EXPECT_TRUE(taken(DiskHashes{of, DiskContent::hashed, filled(32)}));
+  EXPECT_TRUE(taken(DiskHashes{of, DiskContent::zero, {}}));
+  EXPECT_TRUE(taken(DiskHashes{of, DiskContent::unknown, {}}));
+  EXPECT_FALSE(taken(DiskHashes{of, DiskContent::hashed, filled(16)}));
+  EXPECT_FALSE(taken(DiskHashes{of, DiskContent::zero, filled(32)}));
+  EXPECT_FALSE(taken(DiskHashes{of, static_cast<DiskContent>(3), {}}));
 }
 
 TEST(Messages, DifferingBlocksAreBoundedAndOfADiskThatCanBe) {
