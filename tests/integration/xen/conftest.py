@@ -9,6 +9,7 @@ import platform
 import shutil
 from pathlib import Path
 
+import leaks
 import pytest
 from protected import cleared, ready
 
@@ -52,6 +53,7 @@ def xen_pieces(machine) -> None:
 def machines(xen_pieces):
     """The lab, for the whole session."""
     with Lab(f"t-xen-{os.getpid()}") as made:
+        leaks.remember(made)
         yield made
 
 
@@ -66,7 +68,8 @@ def lab(machines):
 
 @pytest.fixture
 def hosts(lab):
-    """Two hosts that run and protect nothing, with remusd."""
+    """Two hosts that run and protect nothing, with remusd. Nothing of a test may be left on them."""
     ready(lab)
     yield lab
     cleared(lab)
+    leaks.nothing_leaked(lab)
