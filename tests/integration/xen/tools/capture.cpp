@@ -14,9 +14,12 @@
 #include <csignal>
 #include <cstring>
 #include <optional>
+#include <ranges>
+#include <vector>
 
 #include "hypervisor/xen/domain.hpp"
 #include "image_sink.hpp"
+#include "late_writes.hpp"
 #include "reference.hpp"
 #include "save_file.hpp"
 
@@ -48,24 +51,35 @@ void print(const char* what, const CaptureReport& report) {
   std::fflush(stdout);
 }
 
+std::uint64_t gfn_of(const test::ImageSink& image, checkpoint::PageIndex index) {
+  for (const auto& block : image.guest().blocks)
+    if (index >= block.first_page && index < block.first_page + block.pages())
+      return test::first_gfn(block) + index - block.first_page;
+  return ~std::uint64_t{0};
+}
+
 Status verify(xen::XenDomain& domain, const test::ImageSink& image) {
-  std::uint64_t different = 0;
+  std::vector<std::uint64_t> different;
   auto read = domain.read_memory([&](checkpoint::PageIndex first, std::span<const std::byte> pages) {
     for (std::size_t i = 0; i < pages.size() / checkpoint::page_bytes; ++i) {
       const auto index = static_cast<checkpoint::PageIndex>(first + i);
-      if (std::memcmp(image.at(index), pages.data() + i * checkpoint::page_bytes, checkpoint::page_bytes) ==
+      if (std::memcmp(image.at(index), pages.data() + i * checkpoint::page_bytes, checkpoint::page_bytes) !=
           0)
-        continue;
-      if (different++ < 20) {
-        for (const auto& block : image.guest().blocks)
-          if (index >= block.first_page && index < block.first_page + block.pages())
-            fmt::print("different: gfn {:#x}\n", test::first_gfn(block) + index - block.first_page);
-      }
+        different.push_back(gfn_of(image, index));
     }
   });
   if (!read) return read;
-  fmt::print("verified: {} pages, {} differ\n", image.guest().pages(), different);
-  return different == 0 ? Status{} : fail(Errc::corrupt, "the image differs from the guest");
+  auto handles = xen::Handles::open();
+  if (!handles) return std::unexpected(handles.error());
+  auto late = test::late_writes(**handles, domain.domid());
+  if (!late) return std::unexpected(late.error());
+  const auto by_others =
+      std::erase_if(different, [&](std::uint64_t gfn) { return late->written.contains(gfn); });
+  for (const std::uint64_t gfn : different | std::views::take(20))
+    fmt::print("different: gfn {:#x}{}\n", gfn, late->granted.contains(gfn) ? ", granted" : "");
+  fmt::print("verified: {} pages, {} differ, {} of {} granted pages written meanwhile\n",
+             image.guest().pages(), different.size(), by_others, late->granted.size());
+  return different.empty() ? Status{} : fail(Errc::corrupt, "the image differs from the guest");
 }
 
 Status run(const Options& options) {

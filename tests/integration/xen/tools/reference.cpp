@@ -10,8 +10,10 @@
 #include <vector>
 
 #include "base/fd.hpp"
+#include "clocks.hpp"
 #include "hypervisor/xen/device_state.hpp"
 #include "hypervisor/xen/handles.hpp"
+#include "late_writes.hpp"
 #include "save_file.hpp"
 
 namespace remus::test {
@@ -46,8 +48,6 @@ Result<std::vector<std::byte>> stock_stream(Handles& handles, std::uint32_t domi
   return bytes;
 }
 
-// What goes on while the guest stands still differs from one look to the next, though nothing else may.
-
 /// Which part of HVM_CONTEXT a byte is in, for the message.
 std::string part_of(std::span<const std::byte> context, std::size_t wanted) {
   for (std::size_t at = 0; at + sizeof(hvm_save_descriptor) <= context.size();) {
@@ -61,61 +61,11 @@ std::string part_of(std::span<const std::byte> context, std::size_t wanted) {
   return {};
 }
 
-/// Zeroes the clocks within a body of HVM_CONTEXT: a sequence of {u16 type, u16 instance, u32 length, body}.
-void forget_clocks(std::vector<std::byte>& context) {
-  struct Clock {
-    std::uint16_t type;
-    std::size_t offset;
-    std::size_t bytes;
-  };
-  const Clock clocks[] = {
-      // CPU, HPET, PMTIMER, PIT, as Xen's public/arch-x86/hvm/save.h numbers them
-      {2, offsetof(hvm_hw_cpu, tsc), sizeof(hvm_hw_cpu::tsc)},
-      {12, offsetof(hvm_hw_hpet, mc64), sizeof(hvm_hw_hpet::mc64)},
-      {13, offsetof(hvm_hw_pmtimer, tmr_val), sizeof(hvm_hw_pmtimer::tmr_val)},
-      {10, offsetof(hvm_hw_pit, channels), sizeof(hvm_hw_pit::channels)},
-  };
-  for (std::size_t at = 0; at + sizeof(hvm_save_descriptor) <= context.size();) {
-    hvm_save_descriptor header;
-    std::memcpy(&header, context.data() + at, sizeof header);
-    at += sizeof header;
-    for (const Clock& clock : clocks)
-      if (clock.type == header.typecode && at + clock.offset + clock.bytes <= context.size())
-        std::memset(context.data() + at + clock.offset, 0, clock.bytes);
-    at += header.length;
-  }
-}
-
-/// Zeroes which events wait for a PV guest: back ends raise them while it stands still, and restore clears
-/// them.
-template <typename SharedInfo>
-void forget_events(std::vector<std::byte>& body) {
-  SharedInfo info;
-  if (body.size() < sizeof info) return;
-  std::memcpy(&info, body.data(), sizeof info);
-  std::memset(info.evtchn_pending, 0, sizeof info.evtchn_pending);
-  for (auto& vcpu : info.vcpu_info) vcpu.evtchn_pending_sel = 0;
-  std::memcpy(body.data(), &info, sizeof info);
-}
-
-/// `width_bytes` of the guest's words: 8 or 4.
-std::vector<std::byte> without_clocks(const Record& record, unsigned width_bytes) {
-  std::vector<std::byte> body{record.body.begin(), record.body.end()};
-  if (record.type == static_cast<std::uint32_t>(Libxc::shared_info)) {
-    if (width_bytes == sizeof(std::uint32_t))
-      forget_events<shared_info_x86_32_t>(body);
-    else
-      forget_events<shared_info_x86_64_t>(body);
-  }
-  if (record.type == static_cast<std::uint32_t>(Libxc::hvm_context)) forget_clocks(body);
-  if (record.type == static_cast<std::uint32_t>(Libxc::x86_tsc_info) && body.size() == sizeof(TscInfo))
-    std::memset(body.data() + offsetof(TscInfo, nsec), 0, sizeof(TscInfo::nsec));
-  return body;
-}
-
 class Comparison final {
  public:
-  explicit Comparison(const ImageSink& image) : image_{image} {
+  /// `granted`: what back ends may write while the guest stands still.
+  Comparison(const ImageSink& image, std::set<std::uint64_t> granted)
+      : image_{image}, granted_{std::move(granted)} {
     for (const auto& block : image.guest().blocks)
       for (std::uint32_t i = 0; i < block.pages(); ++i) ours_[first_gfn(block) + i] = block.first_page + i;
   }
@@ -146,7 +96,12 @@ class Comparison final {
       std::size_t count = 0;
       for (std::size_t i = 0; i < checkpoint::page_bytes; ++i)
         if (captured[i] != content[i] && count++ == 0) at = i;
-      differ(fmt::format("page {:#x} (type {:#x}): {} bytes differ from {:#x} on", pfn, type, count, at));
+      const auto what =
+          fmt::format("page {:#x} (type {:#x}): {} bytes differ from {:#x} on", pfn, type, count, at);
+      if (!granted_.contains(pfn))
+        differ(what);
+      else if (written_by_others_++ < shown_max)
+        fmt::print("granted, and written meanwhile: {}\n", what);
     }
     ours_.erase(found);
     ++pages_;
@@ -156,15 +111,18 @@ class Comparison final {
   }
   std::uint64_t finish() {
     for (const auto& [pfn, index] : ours_) differ(fmt::format("page {:#x} is not in the reference", pfn));
-    fmt::print("reference: {} pages compared, {} differences\n", pages_, differences_);
+    fmt::print("reference: {} pages compared, {} differences, {} of {} granted pages written meanwhile\n",
+               pages_, differences_, written_by_others_, granted_.size());
     return differences_;
   }
 
  private:
   const ImageSink& image_;
+  std::set<std::uint64_t> granted_;
   std::map<std::uint64_t, checkpoint::PageIndex> ours_{};
   std::uint64_t pages_{};
   std::uint64_t differences_{};
+  std::uint64_t written_by_others_{};
 };
 
 }  // namespace
@@ -172,6 +130,8 @@ class Comparison final {
 Result<std::uint64_t> compare_with_stock(std::uint32_t domid, const ImageSink& image) {
   auto handles = Handles::open();
   if (!handles) return std::unexpected(handles.error());
+  auto late = late_writes(**handles, domid);  // before stock, which ends the log
+  if (!late) return std::unexpected(late.error());
   auto stream = stock_stream(**handles, domid);
   if (!stream) return std::unexpected(stream.error());
   unsigned width_bytes = 0;  // Xen knows it of PV guests only
@@ -189,7 +149,7 @@ Result<std::uint64_t> compare_with_stock(std::uint32_t domid, const ImageSink& i
     return {};
   });
   if (!listed) return std::unexpected(listed.error());
-  Comparison comparison{image};
+  Comparison comparison{image, std::move(late->granted)};
   std::size_t next = 0;
   auto visited = visit_records(
       std::span{*stream}.subspan(sizeof(ImageHeader) + sizeof(DomainHeader)),
