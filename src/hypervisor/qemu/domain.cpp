@@ -12,6 +12,7 @@
 #include "base/fault.hpp"
 #include "hypervisor/qemu/colo_channel.hpp"
 #include "hypervisor/qemu/command_line.hpp"
+#include "hypervisor/qemu/flush_ahead.hpp"
 #include "hypervisor/qemu/guest_disks.hpp"
 #include "hypervisor/qemu/guest_memory.hpp"
 #include "hypervisor/qemu/inspect.hpp"
@@ -46,7 +47,8 @@ class Source final : public QemuDomain {
         facts_{std::move(facts)},
         memory_{std::move(memory)},
         process_{std::move(process)},
-        control_{*qmp_} {
+        control_{*qmp_},
+        flush_{facts_.pid, facts_.directory, facts_.disks} {
     description_ = {"qemu", facts_.version.text(), facts_.memory_bytes, to_json(facts_), {}};
     description_.details["files"] = files;
     for (const auto& [name, disk] : Source::replicated_disks())
@@ -108,6 +110,7 @@ class Source final : public QemuDomain {
   GuestMemory memory_;
   Fd process_;  ///< pidfd
   MigrationControl control_;
+  FlushAhead flush_;
   GuestDescription description_{};
   ColoChannel channel_{};
   StreamParser parser_{};
@@ -129,6 +132,7 @@ Result<CaptureReport> Source::synchronize_steps(checkpoint::CheckpointSink& sink
   if (auto opened = channel_.open(); !opened) return std::unexpected(opened.error());
   channel_.set_patience(options_.stream_timeout);
   state_ = State::running;
+  static_cast<void>(flush_.run());
   if (auto prepared = control_.prepare(); !prepared) return std::unexpected(prepared.error());
   if (auto started = control_.start(channel_.qemu_end()); !started) return std::unexpected(started.error());
   channel_.close_qemu_end();
@@ -207,6 +211,7 @@ Status Source::ready() {
 
 Result<CaptureReport> Source::capture(checkpoint::Epoch epoch, checkpoint::CheckpointSink& sink) {
   if (auto asked = ready(); !asked) return std::unexpected(asked.error());
+  static_cast<void>(flush_.run());
   if (hooks_.before) hooks_.before();
   auto report = capture_steps(sink);
   if (!report) {
