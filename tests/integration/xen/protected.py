@@ -26,6 +26,11 @@ class Protected:
         # An HVM guest boots from a disk, and never writes to it again.
         self.options = [*(options or OPTIONS), *(["--disk", "hda=scratch"] if self.guest.spec.has_bios else [])]
 
+    def begin(self) -> None:
+        """Asks for its protection, and does not wait for it."""
+        words = ["protect", self.name, "--to", f"host{self.backup}", *self.options]
+        self.lab.remus(self.primary, *words, "--no-wait", timeout=PATIENCE_S)
+
     def protect(self) -> None:
         began = time.monotonic()
         self.lab.remus(self.primary, "protect", self.name, "--to", f"host{self.backup}", *self.options, timeout=PATIENCE_S)

@@ -12,6 +12,9 @@ from protected import LOOK_S, PATIENCE_S, Protected, cleared, intact, ready
 
 pytestmark = [pytest.mark.xen, pytest.mark.long_form]
 
+STRUCK, AT_POINT = "/run/host/fault-struck", "/run/host/at-point"
+ROUND = 20  # how often the point is passed before it strikes: in the midst of protection
+
 
 @pytest.fixture(scope="module")
 def it(lab):
@@ -34,6 +37,16 @@ def session(it):
     intact(client)
     assert it.guard("B").get("state") not in ("active", "activating"), "the backup must not have taken over"
     assert it.name in it.lab.host("A").domains()
+
+
+def arm(it, name: str, fault: str) -> None:
+    """Guards that this host's daemon starts from now on have the fault point (src/base/fault.hpp); it strikes once."""
+    host = it.lab.host(name)
+    for left_over in (STRUCK, AT_POINT):
+        host.path(left_over).unlink(missing_ok=True)
+    host.signal(only(host, "remusd"), signal.SIGTERM)
+    eventually(lambda: not host.pids("remusd"), PATIENCE_S, what="remusd ends")
+    it.lab.start_remus(name, {"REMUS_FAULT": fault, "REMUS_FAULT_ONCE": STRUCK})
 
 
 def only(host, name: str) -> int:
@@ -70,12 +83,23 @@ def test_standby_killed(it, session):
     eventually(lambda: host.pids("remus-xen-standby") not in ([], [old]), PATIENCE_S, what="a new one", pause=LOOK_S)
 
 
-def test_backup_host_loses_power_while_it_applies(it, session):
-    it.wait_for_commits(1)
-    it.lab.host("B").power_cut()
+@pytest.mark.parametrize("dies", ["guard", "host"])
+def test_backup_dies_in_the_midst_of_applying(it, session, dies):
+    """Between two batches of pages of one epoch: the standby's memory is neither this epoch's nor the last one's."""
+    host = it.lab.host("B")
+    action = "kill" if dies == "guard" else f"file:{AT_POINT}"
+    it.lab.remus("A", "unprotect", it.name, timeout=PATIENCE_S)
+    arm(it, "B", f"apply.mid={action}@{ROUND}")
+    it.begin()
+    if dies == "guard":
+        eventually(host.path(STRUCK).exists, PATIENCE_S, what="the guard is killed")
+        it.moves(session)
+        return
+    eventually(host.path(AT_POINT).exists, PATIENCE_S, what="an epoch is applied in part", pause=0.01)
+    host.power_cut()
     it.moves(session)
     eventually(lambda: not it.status("A")["protected"], PATIENCE_S, what="the loss is shown", pause=LOOK_S)
-    it.lab.host("B").boot()
+    host.boot()
     it.lab.start_remus("B")
 
 
