@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/json.hpp"
+#include "link/messages.hpp"
 
 namespace remus::guard {
 namespace {
@@ -165,9 +166,8 @@ namespace {
 
 Status read_guest_disks(const nlohmann::json& value, const Where& where,
                         std::vector<hypervisor::GuestDisk>& out) {
-  constexpr std::size_t disks_max = 64;
-  if (!value.is_array() || value.size() > disks_max)
-    return where.fail(fmt::format("expected a list of at most {} disks", disks_max));
+  if (!value.is_array() || value.size() > link::disks_max)
+    return where.fail(fmt::format("expected a list of at most {} disks", link::disks_max));
   for (const auto& item : value) {
     hypervisor::GuestDisk disk;
     StrictObject object{item, where};
@@ -176,7 +176,7 @@ Status read_guest_disks(const nlohmann::json& value, const Where& where,
         .read("image", disk.image)
         .read("format", disk.format);
     if (auto status = object.finish(); !status) return status;
-    if (disk.name.empty() || disk.bytes == 0 || disk.bytes > std::uint64_t{1} << 56)
+    if (disk.name.empty() || disk.bytes == 0 || disk.bytes > link::disk_bytes_max)
       return where.fail(fmt::format("disk '{}' of {} bytes makes no sense", disk.name, disk.bytes));
     if (std::ranges::find(out, disk.name, &hypervisor::GuestDisk::name) != out.end())
       return where.fail(fmt::format("disk '{}' is there twice", disk.name));
