@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "base/fd.hpp"
+#include "base/files.hpp"
 #include "disk/posix_storage.hpp"
 #include "disk/replica_record.hpp"
 
@@ -120,12 +121,14 @@ Result<BackupDisks> open_backup_disks(const GuardSpec& spec, const hypervisor::G
     out.places[disk.name] = {.path = place, .block_device = fs::is_block_file(place, code)};
     disks.push_back({.name = place.native(), .file = std::move(*file), .bytes = disk.bytes});
   }
-  if (Status kept = keep_places(spec, places); !kept) return std::unexpected(kept.error());
+  if (Status made = make_directory(disk_folder(spec), 0700); !made) return std::unexpected(made.error());
   auto folder = disk::open_folder(disk_folder(spec));
   if (!folder) return std::unexpected(folder.error());
   out.folder = std::move(*folder);
   auto replicas = disk::ReplicaSet::open(*out.folder, std::move(disks));
   if (!replicas) return std::unexpected(replicas.error());
+  // Known from now on to be this guest's, and not before they were found to fit.
+  if (Status kept = keep_places(spec, places); !kept) return std::unexpected(kept.error());
   if (Status seen = look_at(**replicas, *out.folder, spec, earlier, out); !seen)
     return std::unexpected(seen.error());
   out.replicas = std::move(*replicas);
