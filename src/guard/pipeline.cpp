@@ -1,7 +1,6 @@
 #include "guard/pipeline.hpp"
 
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 
 #include <boost/asio/post.hpp>
 #include <chrono>
@@ -293,7 +292,7 @@ void Pipeline::run_capture(Session session, Epoch epoch) {
     return;
   }
   buffer->recycle(epoch);
-  const std::uint64_t verify_id = verify_id_.exchange(0);
+  std::uint64_t verify_id = verify_id_.exchange(0);
   MemoryHashes hashes{session};
   PrimaryDisks::Marks marks;
   buffer->on_paused([&] {
@@ -319,7 +318,9 @@ void Pipeline::run_capture(Session session, Epoch epoch) {
     if (auto sources = disks_->open_for_reading())
       to_verify = std::move(*sources);
     else
-      spdlog::warn("verifying disks: {}", sources.error().text());
+      post([this, id = std::exchange(verify_id, 0), error = sources.error()] {
+        events_.verify_failed(id, error.in("the disks cannot be read"));
+      });
   }
   post([this, session, epoch, r = *report, bytes = marks.bytes] {
     events_.captured(session, epoch, r, bytes);

@@ -60,6 +60,8 @@ class Pipeline final {
     std::function<void(engine::Session, PrimaryDisks::Progress)> disks_copied{};
     /// What the backup's replicas hold is to be asked.
     std::function<void(const link::DiskHashesWanted&)> hashes_wanted{};
+    /// The verification of that number cannot be done, and nothing of it is sent.
+    std::function<void(std::uint64_t id, const Error&)> verify_failed{};
     /// Disk writes use much of their room: the running epoch should end.
     std::function<void()> disks_press{};
   };

@@ -190,6 +190,9 @@ Pipeline::Events PrimaryGuard::pipeline_events() {
         {{"compared_bytes", done.done_bytes}, {"copied_bytes", done.copied_bytes}, {"bytes", all}});
   };
   events.hashes_wanted = [this](const link::DiskHashesWanted& wanted) { send(wanted); };
+  events.verify_failed = [this](std::uint64_t id, const Error& error) {
+    if (verify_ && verify_->id == id) std::exchange(verify_, std::nullopt)->responder.fail(error);
+  };
   events.disks_press = [this] {
     engine_->checkpoint_now(engine_now());
     after_event();
