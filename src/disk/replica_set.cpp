@@ -55,6 +55,7 @@ Status ReplicaSet::begin_session(std::uint64_t session) {
   session_ = session;
   activated_.reset();
   journaled_ = false;
+  recovered_end_ = 0;
   journal_.reset();
   if (auto status = write_record(folder_, record(ReplicaPhase::synchronizing, 0)); !status) return status;
   REMUS_FAULT_POINT("disk.session_recorded");
@@ -184,6 +185,10 @@ Epoch ReplicaSet::committed_end() const noexcept {
   return journal_ ? journal_->next_epoch() : 0;
 }
 
+Epoch ReplicaSet::whole_end() const noexcept {
+  return journaled_ ? journal_->next_epoch() : recovered_end_;
+}
+
 Epoch ReplicaSet::survives() const noexcept {
   if (mutated(Mutation::durable_too_early) && journal_) return journal_->next_epoch();
   return survives_;
@@ -203,7 +208,7 @@ Result<ReplicaSet::Recovered> ReplicaSet::recover() {
                   "synchronize the guest anew");
     case ReplicaPhase::active:
       return fail(Errc::refused, "a guest was started from these disks: they are replicas no more");
-    case ReplicaPhase::settled: return Recovered{session_, known->epoch};
+    case ReplicaPhase::settled: recovered_end_ = known->epoch + 1; return Recovered{session_, known->epoch};
     case ReplicaPhase::journaled: break;
   }
   const auto content =
@@ -215,6 +220,7 @@ Result<ReplicaSet::Recovered> ReplicaSet::recover() {
   if (auto status = write_record(folder_, record(ReplicaPhase::settled, content->end - 1)); !status)
     return std::unexpected(std::move(status.error()));
   if (auto status = Journal::remove(folder_); !status) return std::unexpected(std::move(status.error()));
+  recovered_end_ = content->end;
   return Recovered{session_, content->end - 1};
 }
 

@@ -74,6 +74,9 @@ class ReplicaSet final {
   [[nodiscard]] Epoch applied_end() const noexcept {
     return applied_end_;
   }  ///< epochs before it are in the replicas
+  /// So many epochs of its session the replicas hold, or will once begin_session() has applied them; 0: they are not whole.
+  /// While the receiver's thread rests.
+  [[nodiscard]] Epoch whole_end() const noexcept;
   /// Epochs before it survive the death of this host: the primary need not remember what they wrote.
   [[nodiscard]] Epoch survives() const noexcept;
   [[nodiscard]] std::size_t disks() const noexcept { return disks_.size(); }
@@ -105,6 +108,7 @@ class ReplicaSet final {
   std::unique_ptr<Journal> journal_{};
   std::uint64_t session_{};
   bool journaled_{};  ///< the record says so
+  Epoch recovered_end_{};
   std::optional<Epoch> activated_{};
   std::atomic<Epoch> applied_end_{};
   std::atomic<Epoch> survives_{};

@@ -70,10 +70,11 @@ Status ResyncMap::write_sector(std::uint64_t sector) {
 
 Result<std::unique_ptr<ResyncMap>> ResyncMap::create(std::unique_ptr<StorageFile> file,
                                                      std::uint64_t disk_bytes, std::uint64_t replica,
-                                                     std::uint64_t region_bytes) {
+                                                     std::uint64_t region_bytes, Begin begin) {
   REMUS_ASSERT("pre", region_bytes != 0 && disk_bytes / region_bytes < regions_max, "regions fit the map");
   std::unique_ptr<ResyncMap> map{new ResyncMap{std::move(file), disk_bytes, replica, region_bytes}};
-  for (std::uint64_t region = 0; region < map->bits_.regions(); ++region) map->bits_.set(region);
+  for (std::uint64_t region = 0; begin == Begin::dirty && region < map->bits_.regions(); ++region)
+    map->bits_.set(region);
   // The head last: until it stands there is no map, and all counts as dirty.
   if (auto status = map->file_->resize(0); !status) return std::unexpected(std::move(status.error()));
   if (auto status = map->file_->synchronize(); !status) return std::unexpected(std::move(status.error()));

@@ -37,10 +37,14 @@ class ResyncMap final : public ChangeObserver {
  public:
   static constexpr std::uint64_t region_bytes_default = 4ULL << 20;
 
-  /// A new map in which all is dirty: nothing is known of a replica. `file` is empty or overwritten. Errors: exhausted, io.
+  enum class Begin : std::uint8_t {
+    dirty,  ///< nothing is known of a replica
+    clean,  ///< what differs from it will be told by changed()
+  };
+  /// A new map. `file` is empty or overwritten. Errors: exhausted, io.
   [[nodiscard]] static Result<std::unique_ptr<ResyncMap>> create(
       std::unique_ptr<StorageFile> file, std::uint64_t disk_bytes, std::uint64_t replica,
-      std::uint64_t region_bytes = region_bytes_default);
+      std::uint64_t region_bytes = region_bytes_default, Begin begin = Begin::dirty);
   /// The map as it survived. `replica` names what it was kept against. Errors: corrupt (of another disk or replica, or no map:
   /// everything must be copied), io.
   [[nodiscard]] static Result<std::unique_ptr<ResyncMap>> load(std::unique_ptr<StorageFile> file,

@@ -137,7 +137,8 @@ void BackupGuard::begin_session(const link::SessionBegin& message) {
   }
   // The layout follows as soon as the primary knows it.
   if (message.layout.pages() == 0) return;
-  replica_->prepare(message.session, description_, message.layout, message.wants_hashes, message.resync_base);
+  replica_->prepare(message.session, description_, message.layout, message.wants_hashes,
+                    {message.resync_base, message.resync_epochs});
 }
 
 Replica::Events BackupGuard::replica_events() {

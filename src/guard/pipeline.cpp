@@ -279,6 +279,7 @@ void Pipeline::run_synchronize(Session session) {
   post([this, session, r = *report] { events_.synchronized(session, r); });
   encode_->post([this, session, sink, marks = std::move(marks)] { encode_first(session, sink, marks); });
   announce_ready(session);
+  if (disks_) disks_->keep_record(0);
 }
 
 void Pipeline::run_capture(Session session, Epoch epoch) {
@@ -332,6 +333,7 @@ void Pipeline::run_capture(Session session, Epoch epoch) {
     if (verify_id != 0) send_hashes(session, epoch, verify_id, hashes, std::move(to_verify));
   });
   announce_ready(session);
+  if (disks_) disks_->keep_record(epoch);
 }
 
 void Pipeline::announce_ready(Session session) {

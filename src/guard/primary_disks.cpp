@@ -47,10 +47,11 @@ PrimaryDisks::~PrimaryDisks() {
   leave();
 }
 
-Status PrimaryDisks::new_map(One& one) const {
+Status PrimaryDisks::new_map(One& one, disk::ResyncMap::Begin begin) const {
   auto file = disk::open_nameless(settings_.map_dir);
   if (!file) return std::unexpected(file.error());
-  auto map = disk::ResyncMap::create(std::move(*file), one.facts.bytes, 0);
+  auto map = disk::ResyncMap::create(std::move(*file), one.facts.bytes, 0,
+                                     disk::ResyncMap::region_bytes_default, begin);
   if (!map) return std::unexpected(map.error());
   const std::lock_guard lock{mutex_};
   one.map = std::move(*map);
@@ -69,21 +70,30 @@ Status PrimaryDisks::begin(Session session) {
     unreleased_.clear();
     unsurvived_.clear();
     base_survives_ = false;
+    survived_end_ = 0;
   }
   end_reading();  // a verification's of an earlier session
+  // Where one has broken, others may have without our having been told yet.
+  if (Status asked = note_broken(); !asked) return asked;
+  std::vector<std::size_t> lost;
   for (std::size_t i = 0; i < disks_.size(); ++i)
-    if (Status begun = begin_one(i); !begun)
+    if (disks_[i]->lost) lost.push_back(i);
+  auto record = lost.empty() ? std::nullopt : find_record();
+  for (std::size_t i = 0; i < disks_.size(); ++i)
+    if (Status begun = begin_one(i, record ? disk::ResyncMap::Begin::clean : disk::ResyncMap::Begin::dirty);
+        !begun)
       return std::unexpected(begun.error().in(fmt::format("disk '{}'", disks_[i]->facts.name)));
+  if (record) take_record(*record, lost);
   return {};
 }
 
-Status PrimaryDisks::begin_one(std::size_t index) {
+Status PrimaryDisks::begin_one(std::size_t index, disk::ResyncMap::Begin map_begins) {
   One& one = *disks_[index];
   const bool follow = one.lost;
   if (follow) {
-    // What was written meanwhile nobody knows.
+    // What was written meanwhile we do not know.
     if (one.server) one.server->stop();
-    if (Status fresh = new_map(one); !fresh) return fresh;
+    if (Status fresh = new_map(one, map_begins); !fresh) return fresh;
   }
   PortionNumber marked = 0;
   std::shared_ptr<disk::ResyncMap> map;
@@ -123,6 +133,10 @@ Status PrimaryDisks::copy(Session base, ReplicaHashes::Ask ask,
       return renewed;
     }
     dirty.push_back(map->dirty());
+    {
+      const std::lock_guard lock{mutex_};
+      base_epochs_ = 0;  // of this session's replica the map knows all
+    }
     std::uint64_t bytes = 0;
     for (const auto& range : dirty.back()) bytes += range.bytes;
     one->compared_bytes = 0;
@@ -235,18 +249,22 @@ PrimaryDisks::Marks PrimaryDisks::mark_locked() {
 
 Status PrimaryDisks::intact() {
   if (Status known = state(); !known) return known;
-  for (std::size_t i = 0; i < disks_.size(); ++i) {
-    if (Status asked = guest_->intact(i); !asked) {
-      disks_[i]->lost = true;
-      return asked;
-    }
-  }
-  return {};
+  Status asked = note_broken();
+  return asked ? state() : asked;
+}
+
+Status PrimaryDisks::note_broken() {
+  const auto broken = guest_->broken();
+  for (std::size_t i = 0; i < disks_.size(); ++i)
+    if (!broken || std::ranges::find(*broken, i) != broken->end()) disks_[i]->lost = true;
+  return broken ? Status{} : std::unexpected(broken.error());
 }
 
 void PrimaryDisks::leave() {
   stop();
   end_reading();
+  if (Status ended = guest_->end_records({}); !ended)
+    spdlog::warn("ending the record of the guest's disks: {}", ended.error().text());
   for (std::size_t i = 0; i < disks_.size(); ++i) {
     One& one = *disks_[i];
     // The tap first: the writes under way must be answered.
@@ -300,13 +318,15 @@ Result<std::shared_ptr<const DiskBatches>> PrimaryDisks::encode_upto(const Marks
 
 // --- main loop ---
 
-Session PrimaryDisks::base() const {
-  Session base = 0;
+DisksBase PrimaryDisks::base() const {
+  DisksBase base;
   for (const auto& one : disks_) {
     const Session replica = map_of(*one)->replica();
-    if (replica == 0 || (base != 0 && replica != base)) return 0;
-    base = replica;
+    if (replica == 0 || (base.session != 0 && replica != base.session)) return {};
+    base.session = replica;
   }
+  const std::lock_guard lock{mutex_};
+  base.epochs = base_epochs_;
   return base;
 }
 
@@ -327,6 +347,7 @@ void PrimaryDisks::survives(Epoch end) {
   {
     const std::lock_guard lock{mutex_};
     base_survives_ = base_survives_ || end > 0;
+    survived_end_ = std::max(survived_end_, end);
     // The backup makes nothing durable for an epoch that wrote nothing; it survives with those before it. Otherwise the map
     // would keep what was written before a disk became quiet.
     while (!unsurvived_.empty() &&

@@ -7,18 +7,22 @@
 // A session:  begin() ─ copy() ······ mark() of epoch 0 ─ mark() of epoch 1 ─ ...
 //                     └ drain(), drain(), ... ┘ encode(0)    encode(1)
 //
-// Between sessions the guest's writes are still followed, so that the next one copies only what has changed; nobody waits
-// for anything then. The map is in memory: after the death of a guard nobody knows what was written, and all is copied.
+// Between sessions the guest's writes are still followed, so that the next one looks at only what has changed; nobody waits
+// for anything then. The map is in memory: after the death of a guard it begins with what the hypervisor has recorded, and where
+// there is no record all is looked at.
 //
 // Which thread calls what is said at each; stop() and state() are for any.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stop_token>
+#include <string>
 #include <vector>
 
 #include "checkpoint/packer.hpp"
@@ -28,6 +32,7 @@
 #include "engine/types.hpp"
 #include "guard/disk_batches.hpp"
 #include "guard/disk_verifier.hpp"
+#include "guard/disks_base.hpp"
 #include "guard/replica_hashes.hpp"
 #include "guard/write_inlet.hpp"
 #include "hypervisor/guest_disks.hpp"
@@ -40,6 +45,8 @@ struct PrimaryDiskSettings {
   disk::ChunkPool::Limits room{};
   checkpoint::Compression compression{};
   std::uint64_t link_bytes_per_s{};
+  /// A record is begun so often: what a successor looks at was written since the one before.
+  std::chrono::milliseconds record_interval{10'000};
 };
 
 class PrimaryDisks final {
@@ -77,6 +84,8 @@ class PrimaryDisks final {
   /// Their present content can be read there until end_reading(), and what is written meanwhile is in the log.
   [[nodiscard]] Result<std::vector<DiskVerifier::Source>> open_for_reading();
   void end_reading();
+  /// Has the hypervisor record what is written, so that somebody knows after our death. After an epoch's pause: takes a moment.
+  void keep_record(engine::Epoch marked);
   /// Out of the guest's write path. Idempotent.
   void leave();
 
@@ -89,8 +98,8 @@ class PrimaryDisks final {
 
   // --- main loop ---
   void answered(link::DiskHashes answer) { hashes_.answered(std::move(answer)); }
-  /// The session whose replicas our maps are about; 0: none. After begin().
-  [[nodiscard]] engine::Session base() const;
+  /// The replicas that our maps are about. After begin().
+  [[nodiscard]] DisksBase base() const;
   /// The backup holds all epochs ≤ `upto`.
   void release(engine::Epoch upto);
   /// Epochs before `end` survive the death of the backup's host.
@@ -137,11 +146,23 @@ class PrimaryDisks final {
   };
   /// So much may be on its way to the link before copying waits.
   static constexpr std::size_t out_bytes_max = 32UL << 20;
+  struct Record {
+    engine::Session session{};
+    engine::Epoch epoch{};  ///< begun before it was marked: has what was written since
+    [[nodiscard]] std::string name() const;
+    static std::optional<Record> named(const std::string& name);
+    bool operator==(const Record&) const = default;
+  };
 
   PrimaryDisks(std::unique_ptr<hypervisor::GuestDisks> guest, PrimaryDiskSettings settings,
                std::shared_ptr<disk::ChunkPool> pool);
-  [[nodiscard]] Status new_map(One& one) const;
-  Status begin_one(std::size_t index);
+  [[nodiscard]] Status new_map(One& one, disk::ResyncMap::Begin begin = disk::ResyncMap::Begin::dirty) const;
+  Status begin_one(std::size_t index, disk::ResyncMap::Begin map_begins);
+  /// What the hypervisor says of them.
+  Status note_broken();
+  /// What can be known of disks that nobody followed.
+  [[nodiscard]] std::optional<Record> find_record();
+  void take_record(const Record& record, const std::vector<std::size_t>& disks);
   Status copy_one(std::size_t index, const std::vector<disk::DirtyRange>& dirty,
                   const std::function<void(std::uint64_t)>& progress);
   [[nodiscard]] std::shared_ptr<disk::WriteLog> log_of(const One& one) const;
@@ -158,6 +179,10 @@ class PrimaryDisks final {
   std::atomic<std::uint64_t> copy_rate_{0};  ///< bytes/s; 0: as the link takes it
   engine::Session session_{};                ///< capture thread's
   ReplicaHashes hashes_{};
+  // capture thread's
+  engine::Session recorded_session_{};
+  std::vector<Record> records_{};  ///< kept for this session, oldest first
+  std::optional<std::chrono::steady_clock::time_point> recorded_{};
 
   mutable std::mutex mutex_{};
   std::vector<std::unique_ptr<One>> disks_{};
@@ -165,7 +190,9 @@ class PrimaryDisks final {
   bool cut_into_epochs_{};  ///< epoch 0 is marked: what comes is of an epoch
   std::deque<Cut> unreleased_{};
   std::deque<Cut> unsurvived_{};
-  bool base_survives_{};  ///< the synchronization's writes, that is
+  engine::Epoch survived_end_{};  ///< epochs before it survive, in this session
+  engine::Epoch base_epochs_{};   ///< what base() asks of the replicas
+  bool base_survives_{};          ///< the synchronization's writes, that is
 };
 
 }  // namespace remus::guard

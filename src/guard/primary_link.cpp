@@ -113,11 +113,13 @@ void PrimaryGuard::receive(const link::Message& message) {
 Pipeline::Events PrimaryGuard::pipeline_events() {
   Pipeline::Events events;
   events.layout_known = [this](engine::Session session, const checkpoint::Layout& layout) {
+    const DisksBase base = pipeline_->disks() != nullptr ? pipeline_->disks()->base() : DisksBase{};
     send(link::SessionBegin{.session = session,
                             .generation = engine_->generation(),
                             .layout = layout,
                             .wants_hashes = true,
-                            .resync_base = pipeline_->disks() != nullptr ? pipeline_->disks()->base() : 0});
+                            .resync_base = base.session,
+                            .resync_epochs = base.epochs});
   };
   events.progress = [this](engine::Session, hypervisor::SyncProgress progress) {
     if (sync_) sync_ = progress;

@@ -82,7 +82,7 @@ void Replica::build(hypervisor::GuestDescription guest) {
 }
 
 void Replica::prepare(Session session, hypervisor::GuestDescription guest, checkpoint::Layout layout,
-                      bool wants_hashes, Session disks_base) {
+                      bool wants_hashes, DisksBase disks_base) {
   // Through the check thread: what it still does with disk writes of an earlier session comes first.
   check_->post(
       [this, session, guest = std::move(guest), layout = std::move(layout), wants_hashes, disks_base] {
@@ -93,7 +93,7 @@ void Replica::prepare(Session session, hypervisor::GuestDescription guest, check
 }
 
 void Replica::prepare_on_thread(Session session, const hypervisor::GuestDescription& guest,
-                                const checkpoint::Layout& layout, bool wants_hashes, Session disks_base) {
+                                const checkpoint::Layout& layout, bool wants_hashes, DisksBase disks_base) {
   if (!current(session)) return;
   REMUS_FAULT_POINT("standby.prepare");
   const bool had_image = image_.has_value();
@@ -111,8 +111,8 @@ void Replica::prepare_on_thread(Session session, const hypervisor::GuestDescript
   image_->reseed(session);
   image_->recompute();
   check_->post([this, layout] { check_decoder_ = std::make_unique<checkpoint::BatchDecoder>(layout); });
-  post([this, session, kept, disks_base] {
-    if (current(session)) events_.prepared(session, kept, disks_base);
+  post([this, session, kept, base = disks_base.session] {
+    if (current(session)) events_.prepared(session, kept, base);
   });
   if (kept) offer_hashes(session);
 }

@@ -23,6 +23,7 @@
 #include "checkpoint/image.hpp"
 #include "engine/types.hpp"
 #include "guard/backup_disks.hpp"
+#include "guard/disks_base.hpp"
 #include "guard/worker.hpp"
 #include "hypervisor/standby.hpp"
 #include "link/messages.hpp"
@@ -67,7 +68,7 @@ class Replica final {
   void build(hypervisor::GuestDescription guest);
   /// Builds the standby, or keeps the one there is if it fits, and offers what its image holds.
   void prepare(engine::Session session, hypervisor::GuestDescription guest, checkpoint::Layout layout,
-               bool wants_hashes, engine::Session disks_base);
+               bool wants_hashes, DisksBase disks_base);
 
   // What came over the link, with the bytes it counts against the window.
   void receive(link::SyncPages message, std::size_t bulk_bytes);
@@ -134,9 +135,9 @@ class Replica final {
   void offer_hashes(engine::Session session);
   void activate_on_thread(engine::Epoch epoch);
   void prepare_on_thread(engine::Session session, const hypervisor::GuestDescription& guest,
-                         const checkpoint::Layout& layout, bool wants_hashes, engine::Session disks_base);
+                         const checkpoint::Layout& layout, bool wants_hashes, DisksBase disks_base);
   /// The disks' part of what is done to memory (replica_disks.cpp).
-  Status begin_disks(engine::Session session, engine::Session& base);
+  Status begin_disks(engine::Session session, DisksBase& base);
   [[nodiscard]] link::DiskHashes hash_disk(const link::DiskHashesWanted& wanted);
   Status commit_disks(const HeldEpoch& held);
   Status apply_disks(engine::Epoch epoch);

@@ -79,13 +79,13 @@ Status Replica::commit_disks(const HeldEpoch& held) {
 
 // --- apply thread ---
 
-Status Replica::begin_disks(Session session, Session& base) {
+Status Replica::begin_disks(Session session, DisksBase& base) {
   if (!disks_.replicas) {
-    base = 0;
+    base = {};
     return {};
   }
   const Session found = std::exchange(disks_.base, session);
-  if (base != found) base = 0;
+  if (base.session != found || base.epochs > disks_.replicas->whole_end()) base = {};
   return disks_.replicas->begin_session(session);
 }
 

@@ -21,7 +21,7 @@ class ReplicaHashes final {
   static constexpr std::uint32_t block_bytes = 64U << 10U;
   static constexpr std::uint64_t piece_bytes = 32U << 20U;  ///< asked for at once
   static constexpr std::size_t ahead_max = 4;               ///< pieces
-  static constexpr std::chrono::seconds silence_max{30};    ///< then nothing more is asked in this session
+  static constexpr std::chrono::seconds silence_max{120};   ///< then nothing more is asked in this session
 
   using Ask = std::function<void(const link::DiskHashesWanted&)>;  ///< any thread's
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -34,6 +35,13 @@ class GuestDisks {
   virtual Status follow(std::size_t disk, const std::function<Status(Fd)>& serve) = 0;
   /// An error once writes are missing: it never goes away by itself, so a disk that is intact after a pause was so at it.
   [[nodiscard]] virtual Status intact(std::size_t disk) = 0;
+  /// Those of which writes are missing, asked for all at once. Errors: nobody knows; they are to count as broken.
+  [[nodiscard]] virtual Result<std::vector<std::size_t>> broken() {
+    std::vector<std::size_t> out;
+    for (std::size_t i = 0; i < list().size(); ++i)
+      if (!intact(i)) out.push_back(i);
+    return out;
+  }
   /// The guest writes to its disk alone. Idempotent.
   virtual Status leave(std::size_t disk) = 0;
 
@@ -44,6 +52,24 @@ class GuestDisks {
   /// Serves the disk as it is, read-only, until end_reading(). Errors: refused, and those of the hypervisor.
   virtual Result<Reading> read(std::size_t disk) = 0;
   virtual Status end_reading() = 0;
+
+  // Records: a hypervisor may keep by itself which regions of the disks are written. They outlive us, but not the guest.
+  struct Range {
+    std::uint64_t offset{};
+    std::uint64_t bytes{};
+    bool operator==(const Range&) const = default;
+  };
+  /// Every write, zero and discard to any of the disks that ends after this returns is in it. Who keeps none does nothing.
+  virtual Status begin_record(const std::string& /*name*/) { return {}; }
+  /// The names of those that are kept of all disks, without a gap since they were begun.
+  [[nodiscard]] virtual Result<std::vector<std::string>> records() { return std::vector<std::string>{}; }
+  /// What the record has of this disk, by rising offset. It ends. Ends reading, too.
+  [[nodiscard]] virtual Result<std::vector<Range>> take_record(std::size_t /*disk*/,
+                                                               const std::string& /*name*/) {
+    return fail(Errc::unsupported, "nothing is recorded of the guest's disks");
+  }
+  /// All others end. Idempotent.
+  virtual Status end_records(const std::vector<std::string>& /*except*/) { return {}; }
 };
 
 }  // namespace remus::hypervisor

@@ -253,6 +253,7 @@ void put(Writer& w, const SessionBegin& m) {
   w.put(m.generation);
   w.put_bool(m.wants_hashes);
   w.put(m.resync_base);
+  w.put(m.resync_epochs);
   w.put(static_cast<std::uint32_t>(m.layout.blocks.size()));
   for (const auto& block : m.layout.blocks) {
     put_name(w, block.name);
@@ -264,6 +265,7 @@ void get(Reader& r, const Payload&, SessionBegin& m) {
   m.generation = r.get<std::uint64_t>("generation");
   m.wants_hashes = r.get_bool("wants_hashes");
   m.resync_base = r.get<std::uint64_t>("resync_base");
+  m.resync_epochs = r.get<std::uint64_t>("resync_epochs");
   const auto count = r.get<std::uint32_t>("block count");
   if (count > layout_blocks_max) r.reject("block count");
   std::uint64_t pages = 0;

@@ -175,6 +175,8 @@ struct SessionBegin {
   bool wants_hashes{};  ///< offer the hashes of your image, if it has this layout
   /// The session of the replicas against which the primary knows what it has written since; 0: it knows of none.
   std::uint64_t resync_base{};
+  /// So many epochs of that session the replicas must hold for that; 0: none, not even whole need they be.
+  std::uint64_t resync_epochs{};
   bool operator==(const SessionBegin&) const = default;
 };
 
@@ -183,7 +185,7 @@ struct SessionReady {
   engine::Session session{};
   bool hashes_follow{};  ///< HashOffer frames come next, up to one marked last
   /// SessionBegin's resync_base: the replicas are of that session, what changed since is enough.
-  /// 0: they stand for nothing, the disks must be copied whole.
+  /// 0: nobody knows what they stand for, all of the disks is compared.
   std::uint64_t disks_base{};
   bool operator==(const SessionReady&) const = default;
 };

@@ -1,5 +1,7 @@
 """A guest whose database is on a replicated disk, and the client that keeps account of it."""
 
+import json
+
 from eventually import eventually
 from pair import PATIENCE_S, Pair
 
@@ -29,3 +31,16 @@ class Account:
         print(verdict)
         assert verdict["ok"], verdict["reasons"]
         return verdict
+
+
+def copies(pair: Pair) -> list[dict]:
+    """What the synchronizations so far, by guards of the primary's host, have copied of the disk."""
+    lines = pair.lab.remus(pair.primary, "events", pair.name, "--json").stdout.splitlines()
+    events = [json.loads(line) for line in lines]
+    return [event["data"] for event in events if event["kind"] == "disk" and "copied_bytes" in event["data"]]
+
+
+def nothing_differs(pair: Pair) -> None:
+    """Every block of the disk and of its replica, compared while the guest writes."""
+    report = pair.lab.remus_json(pair.primary, "verify", pair.name, "--disks", timeout=120)
+    assert report["blocks_different"] == 0 and report["blocks_compared"] > 1000, report

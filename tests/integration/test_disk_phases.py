@@ -3,8 +3,10 @@
 What must hold: the database has every transaction it acknowledged, no guest stays paused, and protection is there again.
 """
 
+import signal
+
 import pytest
-from account import DISK, SPEC
+from account import DISK, SPEC, copies, nothing_differs
 from eventually import eventually
 from pair import AT_POINT, Pair, new_lab
 
@@ -12,7 +14,7 @@ from pair import AT_POINT, Pair, new_lab
 # By the side that passes them, and when.
 COPYING = ["disk.copy", "send.disk_sync"]
 COMMITTING = ["send.disk_writes"]
-PREPARING = ["disk.session_recorded", "sync.disk"]
+PREPARING = ["disk.session_recorded", "sync.disk_hashes", "sync.disk"]
 HOLDING = ["recv.disk_writes", "disk.held", "disk.committed", "disk.journal_durable", "disk.applied", "disk.settled"]
 # Host and guard both gone before the guest runs: the disks are whole, the memory is lost.
 NOTHING_LEFT = ["disk.activated"]
@@ -99,3 +101,21 @@ def test_primary_guard_dies(pair, database, point):
 @pytest.mark.parametrize("point", points(PREPARING, HOLDING))
 def test_backup_guard_dies(pair, database, point):
     guard_dies(pair, database, pair.backup, point, 1 if point in PREPARING else ROUND)
+
+
+def test_primary_guard_dies_with_the_record_in_its_hands(pair, database):
+    """The next one finds a record that ended when it was read, and must not believe it."""
+    pair.wait_protected()
+    pair.arm(pair.primary, "disk.record_taken=kill@1")
+    pair.lab.host(pair.primary).signal(pair.guard_pid(pair.primary), signal.SIGKILL)
+    eventually(lambda: pair.struck(pair.primary), 60, what="the guard dies")
+    database.moves()
+    pair.wait_protected()
+    told = copies(pair)[-1]
+    assert told["compared_bytes"] == told["bytes"], told
+    pair.wait_for_commits()
+    nothing_differs(pair)
+    pair.lab.host(pair.primary).power_cut()
+    pair.wait_active_on_backup()
+    database.moves()
+    pair.turn_round("--disk", DISK)

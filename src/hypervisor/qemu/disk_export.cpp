@@ -75,13 +75,13 @@ Status DiskExport::start_server() {
   return {};
 }
 
-Status DiskExport::add(const Disk& disk) {
+Status DiskExport::add(const Disk& disk, const std::string& bitmap) {
   if (!serving_)
     if (Status started = start_server(); !started) return started;
   const std::string id = fmt::format("{}export-{}", leftover_prefix, exports_.size());
-  auto added = qmp_->execute(
-      "block-export-add",
-      {{"type", "nbd"}, {"id", id}, {"node-name", disk.node}, {"name", disk.node}, {"writable", false}});
+  json words{{"type", "nbd"}, {"id", id}, {"node-name", disk.node}, {"name", disk.node}, {"writable", false}};
+  if (!bitmap.empty()) words["bitmaps"] = json::array({bitmap});
+  auto added = qmp_->execute("block-export-add", words);
   if (!added) return std::unexpected(added.error().in(fmt::format("reading disk '{}'", disk.device)));
   exports_.push_back(id);
   return {};

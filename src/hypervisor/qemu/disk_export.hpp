@@ -24,9 +24,10 @@ class DiskExport final {
   DiskExport(const DiskExport&) = delete;
   DiskExport& operator=(const DiskExport&) = delete;
 
-  /// Serves the disk under the name of its node, with its block status. The first disk starts QEMU's server. Errors:
+  /// Serves the disk under the name of its node, with its block status, and a bitmap of it that is not recording (if one is
+  /// named). The first disk starts QEMU's server. Errors:
   /// refused (the guest's user has an NBD server running in this QEMU: there can be but one), those of Qmp.
-  Status add(const Disk& disk);
+  Status add(const Disk& disk, const std::string& bitmap = {});
   /// Ends the exports and the server; connections are cut. Idempotent.
   Status remove();
 

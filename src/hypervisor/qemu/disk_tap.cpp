@@ -18,12 +18,16 @@ using json = nlohmann::json;
 namespace {
 
 /// The job's entry of query-block-jobs; null if it is not there.
+json entry_of(const json& jobs, const std::string& id) {
+  for (const json& entry : jobs)
+    if (entry.value("device", "") == id) return entry;
+  return {};
+}
+
 Result<json> job_entry(Qmp& qmp, const std::string& id) {
   auto jobs = qmp.execute("query-block-jobs");
   if (!jobs) return std::unexpected(jobs.error());
-  for (const json& entry : *jobs)
-    if (entry.value("device", "") == id) return entry;
-  return json{};
+  return json(entry_of(*jobs, id));
 }
 
 /// Whether every write since the job began is in its target. ("paused" does not tell: QEMU pauses jobs itself, to drain disks.)
@@ -195,6 +199,11 @@ Status DiskTap::intact() {
   if (!entry) return std::unexpected(entry.error());
   if (!entry->is_null() && is_whole(*entry)) return {};
   return broken();
+}
+
+bool DiskTap::intact(const json& jobs) const {
+  const json entry = has_job_ ? entry_of(jobs, job_) : json{};
+  return !entry.is_null() && is_whole(entry);
 }
 
 Status DiskTap::broken() const {

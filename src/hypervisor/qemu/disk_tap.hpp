@@ -43,6 +43,8 @@ class DiskTap final {
 
   /// An error once a write has not reached us: from then on writes are missing.
   [[nodiscard]] Status intact();
+  /// The same, out of an answer to query-block-jobs.
+  [[nodiscard]] bool intact(const nlohmann::json& jobs) const;
 
   /// The user's node, beneath the tap: what DiskExport serves.
   [[nodiscard]] const Disk& disk() const noexcept { return disk_; }

@@ -5,6 +5,7 @@
 
 #include <utility>
 
+#include "hypervisor/qemu/change_records.hpp"
 #include "hypervisor/qemu/disk_export.hpp"
 #include "hypervisor/qemu/disk_tap.hpp"
 
@@ -16,9 +17,10 @@ class Disks final : public GuestDisks {
  public:
   Disks(const std::shared_ptr<Qmp>& qmp, const std::vector<std::pair<std::string, Disk>>& disks,
         const std::filesystem::path& directory)
-      : reading_{qmp, directory} {
+      : qmp_{qmp}, reading_{qmp, directory}, records_{qmp} {
     for (const auto& [name, disk] : disks) {
       list_.push_back(describe(name, disk));
+      records_.add(disk.node);
       taps_.push_back(std::make_unique<DiskTap>(qmp, disk, static_cast<unsigned>(taps_.size())));
     }
   }
@@ -31,6 +33,14 @@ class Disks final : public GuestDisks {
     return tap.insert(serve);
   }
   Status intact(std::size_t disk) override { return taps_.at(disk)->intact(); }
+  Result<std::vector<std::size_t>> broken() override {
+    const auto jobs = qmp_->execute("query-block-jobs");
+    if (!jobs) return std::unexpected(jobs.error());
+    std::vector<std::size_t> out;
+    for (std::size_t i = 0; i < taps_.size(); ++i)
+      if (!taps_[i]->intact(*jobs)) out.push_back(i);
+    return out;
+  }
   Status leave(std::size_t disk) override { return taps_.at(disk)->remove(); }
 
   Result<Reading> read(std::size_t disk) override {
@@ -40,10 +50,25 @@ class Disks final : public GuestDisks {
   }
   Status end_reading() override { return reading_.remove(); }
 
+  Status begin_record(const std::string& name) override { return records_.begin(name); }
+  Result<std::vector<std::string>> records() override { return records_.names(); }
+  Result<std::vector<Range>> take_record(std::size_t disk, const std::string& name) override {
+    const Disk& of = taps_.at(disk)->disk();
+    auto bitmap = records_.stop(of.node, name);
+    if (!bitmap) return std::unexpected(bitmap.error());
+    if (Status added = reading_.add(of, *bitmap); !added) return std::unexpected(added.error());
+    auto ranges = read_bitmap(reading_.socket(), of.node, *bitmap);
+    if (Status ended = reading_.remove(); !ended) return std::unexpected(ended.error());
+    return ranges;
+  }
+  Status end_records(const std::vector<std::string>& except) override { return records_.end(except); }
+
  private:
+  std::shared_ptr<Qmp> qmp_;
   std::vector<GuestDisk> list_{};
   std::vector<std::unique_ptr<DiskTap>> taps_{};
   DiskExport reading_;  // first to go: it reads beneath the taps
+  ChangeRecords records_;
 };
 
 }  // namespace

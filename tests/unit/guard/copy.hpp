@@ -24,7 +24,7 @@ class Copy : public ::testing::Test {
     Pipeline::Events p;
     p.layout_known = [this](Session session, const checkpoint::Layout& layout) {
       replica.prepare(session, {}, layout, true,
-                      pipeline->disks() != nullptr ? pipeline->disks()->base() : 0);
+                      pipeline->disks() != nullptr ? pipeline->disks()->base() : DisksBase{});
     };
     p.progress = [](Session, hypervisor::SyncProgress) {};
     p.synchronized = [this](Session, const hypervisor::CaptureReport&) { ++synchronized; };
@@ -42,6 +42,7 @@ class Copy : public ::testing::Test {
     };
     p.hashes_wanted = [this](const link::DiskHashesWanted& wanted) { replica.receive(wanted); };
     p.disks_press = [] {};
+    p.verify_failed = [this](std::uint64_t, const Error& e) { verify_failed = e; };
     p.detached = [this] { ++detached; };
     pipeline = std::make_unique<Pipeline>(io, domain, output, std::move(disks), GuestOptions{}, std::move(p));
   }
@@ -145,6 +146,7 @@ class Copy : public ::testing::Test {
     replica.begin(session);
     pipeline->synchronize(session);
     until([&] { return synchronized > before && applied == Epoch{0}; });
+    for (const Error& error : errors) ADD_FAILURE() << error.text();
   }
   void checkpoint(Session session, Epoch epoch) {
     pipeline->capture(session, epoch);
@@ -168,6 +170,7 @@ class Copy : public ::testing::Test {
   int synchronized{0}, ready{0}, detached{0}, activated{0}, discarded{0};
   std::optional<Epoch> captured{}, whole{}, applied{};
   std::optional<link::VerifyResult> verified{};
+  std::optional<Error> verify_failed{};
   bool offered{false}, apply_whole{true}, drop_outbound{false}, postpone_outbound{false};
   std::vector<Outbound> postponed{};
   std::vector<Epoch> wholes{};

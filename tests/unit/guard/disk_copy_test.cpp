@@ -23,8 +23,9 @@ struct DisksOfBothSides {
   std::unique_ptr<PrimaryDisks> primary() {
     auto fake = std::make_unique<FakeDisks>(directory.path(), disk_count, disk_bytes);
     guest = fake.get();
-    auto disks =
-        PrimaryDisks::create(std::move(fake), {.spill_dir = directory.path(), .map_dir = directory.path()});
+    auto disks = PrimaryDisks::create(std::move(fake), {.spill_dir = directory.path(),
+                                                        .map_dir = directory.path(),
+                                                        .record_interval = std::chrono::milliseconds{0}});
     if (!disks) throw std::runtime_error{disks.error().text()};
     return std::move(*disks);
   }
@@ -77,6 +78,16 @@ class DiskCopy : private DisksOfBothSides, public Copy {
   void expect_equal(const std::string& when) {
     for (std::size_t i = 0; i < disk_count; ++i)
       EXPECT_TRUE(replica_content(i) == guest->content(i)) << "disk " << i << " " << when;
+  }
+  /// As if our process had died: all that follows the guest is gone, and the session.
+  void lose_taps() {
+    for (std::size_t i = 0; i < disk_count; ++i) ASSERT_TRUE(guest->leave(i));
+    pipeline->capture(1, 1'000'000);
+    until([] { return false; });  // until it is told
+    errors.clear();
+    const int before = detached;
+    pipeline->abandon();
+    until([&] { return detached > before; });
   }
   using DisksOfBothSides::guest;
   using DisksOfBothSides::replica_path;
@@ -250,6 +261,91 @@ TEST_F(DiskCopy, ABrokenTapEndsTheSessionAndTheNextOneIsWhole) {
   EXPECT_LE(copied_bytes.back(), 20 * block) << "ten writes of at most 40 KB";
 }
 
+TEST_F(DiskCopy, WhatTheHypervisorRecordedIsAllThatIsLookedAt) {
+  guest->keeps_records = true;
+  guest_writes(50);
+  synchronize(1);
+  checkpoint(1, 1);
+  lose_taps();
+  guest->write(1, 10U << 20U, some(5000));  // nobody hears of it
+  synchronize(2);
+  expect_equal("after the second synchronization");
+  EXPECT_EQ(compared_bytes.back(), 4U << 20U);
+  EXPECT_EQ(copied_bytes.back(), block);
+}
+
+TEST_F(DiskCopy, ARecordThatBeganAfterWhatTheReplicasHoldIsNotEnough) {
+  guest->keeps_records = true;
+  guest_writes(50);
+  synchronize(1);
+  drop_outbound = true;  // epoch 1, which the record lacks, does not arrive
+  guest->write(0, 1U << 20U, some(5000));
+  pipeline->capture(1, 1);
+  until([&] { return last.kind == Outbound::Kind::epoch && last.epoch == Epoch{1}; });
+  drop_outbound = false;
+  lose_taps();
+  synchronize(2);
+  expect_equal("after the second synchronization");
+  EXPECT_EQ(compared_bytes.back(), disk_count * disk_bytes);
+}
+
+TEST_F(DiskCopy, ARecordThatCannotBeReadIsNone) {
+  guest->keeps_records = guest->spoil_records = true;
+  synchronize(1);
+  checkpoint(1, 1);
+  lose_taps();
+  guest_writes(5);
+  synchronize(2);
+  expect_equal("after the second synchronization");
+  EXPECT_EQ(compared_bytes.back(), disk_count * disk_bytes);
+}
+
+TEST_F(DiskCopy, ARecordOfWhichNotAllCouldBeTakenIsNone) {
+  guest->keeps_records = true;
+  guest_writes(50);
+  synchronize(1);
+  checkpoint(1, 1);
+  lose_taps();
+  guest_writes(20);
+  guest->cannot_follow = 1;
+  pipeline->synchronize(2);  // follows disk 0, and gets no further
+  until([] { return false; });
+  ASSERT_EQ(errors.size(), 1U);
+  EXPECT_THAT(errors[0].text(), ::testing::HasSubstr("cannot be followed"));
+  errors.clear();
+  guest->cannot_follow = SIZE_MAX;
+  synchronize(3);
+  expect_equal("after the third synchronization");
+}
+
+TEST_F(DiskCopy, ARecordEndsOnceWhatANewerOneLacksSurvives) {
+  guest->keeps_records = true;
+  synchronize(1);
+  std::string first;
+  for (Epoch epoch = 1; epoch <= 8; ++epoch) {
+    guest->write(0, 1U << 20U, some(5000));
+    checkpoint(1, epoch);
+    const auto names = *guest->records();
+    ASSERT_FALSE(names.empty());
+    EXPECT_LE(names.size(), 2U);
+    if (epoch == 1) first = names.front();
+    if (epoch < 4) {
+      EXPECT_EQ(names.front(), first) << "nothing is known to survive";
+    } else {
+      pipeline->survives(replica.survives());
+    }
+  }
+  EXPECT_NE(guest->records()->front(), first);
+  lose_taps();
+  guest->write(1, 10U << 20U, some(5000));
+  synchronize(2);
+  expect_equal("after the second synchronization");
+  EXPECT_LE(compared_bytes.back(), 8U << 20U);
+  pipeline->abandon(true);
+  until([&] { return detached == 2; });
+  EXPECT_TRUE(guest->records()->empty()) << "nothing of us is left";
+}
+
 TEST_F(DiskCopy, VerificationComparesEveryBlockWhileTheGuestWrites) {
   guest_writes(200);
   synchronize(1);
@@ -272,6 +368,20 @@ TEST_F(DiskCopy, VerificationComparesEveryBlockWhileTheGuestWrites) {
   ASSERT_EQ(verified->differing_disk_blocks.size(), 1U);
   EXPECT_EQ(verified->differing_disk_blocks[0].disk, 1U);
   EXPECT_EQ(pipeline->left_out_bytes(), 0U);
+}
+
+TEST_F(DiskCopy, WhyDisksCannotBeVerifiedIsTold) {
+  synchronize(1);
+  guest->refuses_reading = true;
+  pipeline->verify_next(7, true);
+  checkpoint(1, 1);
+  until([&] { return verify_failed.has_value(); });
+  EXPECT_THAT(verify_failed->text(), ::testing::HasSubstr("somebody else reads"));
+  guest->refuses_reading = false;
+  pipeline->verify_next(8, true);
+  for (Epoch epoch = 2; epoch <= 400 && !verified; ++epoch) checkpoint(1, epoch);
+  ASSERT_TRUE(verified);
+  EXPECT_EQ(verified->id, 8U) << "nothing is left of the one before";
 }
 
 TEST_F(DiskCopy, LeavingForGoodTakesUsOutOfTheWritePath) {

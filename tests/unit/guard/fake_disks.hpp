@@ -10,7 +10,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <map>
 #include <mutex>
 #include <stdexcept>
 #include <thread>
@@ -40,6 +42,7 @@ class FakeDisks final : public hypervisor::GuestDisks {
 
   Status follow(std::size_t disk, const std::function<Status(Fd)>& serve) override {
     static_cast<void>(leave(disk));
+    if (disk == cannot_follow) return fail(Errc::io, "it cannot be followed");
     int pair[2] = {};
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
       return fail_errno(errno, "no sockets");
@@ -62,6 +65,7 @@ class FakeDisks final : public hypervisor::GuestDisks {
   }
 
   Result<Reading> read(std::size_t disk) override {
+    if (refuses_reading) return fail(Errc::refused, "somebody else reads");
     const auto socket = directory_ / ("read" + std::to_string(disk));
     const std::string words[] = {"qemu-nbd",       "--read-only",     "--persistent",
                                  "--format=raw",   "--export-name=d", "--socket=" + socket.native(),
@@ -95,11 +99,40 @@ class FakeDisks final : public hypervisor::GuestDisks {
     return {};
   }
 
+  Status begin_record(const std::string& name) override {
+    const std::lock_guard lock{mutex_};
+    if (keeps_records) records_[name].resize(list_.size());
+    return {};
+  }
+  Result<std::vector<std::string>> records() override {
+    const std::lock_guard lock{mutex_};
+    std::vector<std::string> names;
+    for (const auto& [name, _] : records_) names.push_back(name);
+    return names;
+  }
+  Result<std::vector<Range>> take_record(std::size_t disk, const std::string& name) override {
+    const std::lock_guard lock{mutex_};
+    if (!records_.contains(name) || spoil_records) return fail(Errc::io, "the record cannot be read");
+    return records_[name][disk];
+  }
+  Status end_records(const std::vector<std::string>& except) override {
+    const std::lock_guard lock{mutex_};
+    std::erase_if(records_, [&](const auto& record) {
+      return std::ranges::find(except, record.first) == except.end();
+    });
+    return {};
+  }
+  std::size_t cannot_follow{SIZE_MAX};  ///< a disk's number
+  bool refuses_reading{false};
+  bool keeps_records{false};
+  bool spoil_records{false};
+
   // --- the guest ---
   void write(std::size_t disk, std::uint64_t offset, const std::vector<std::byte>& data) {
     const std::lock_guard lock{mutex_};
     if (::pwrite(files_[disk].get(), data.data(), data.size(), static_cast<off_t>(offset)) < 0)
       throw std::runtime_error{"cannot write"};
+    for (auto& [_, disks] : records_) disks[disk].push_back({offset, data.size()});
     // An error breaks the tap, as it does QEMU's.
     if (clients_[disk] != nullptr && ::nbd_pwrite(clients_[disk], data.data(), data.size(), offset, 0) != 0)
       ::nbd_close(std::exchange(clients_[disk], nullptr));
@@ -116,6 +149,7 @@ class FakeDisks final : public hypervisor::GuestDisks {
   std::mutex mutex_{};
   std::vector<hypervisor::GuestDisk> list_{};
   std::vector<Fd> files_{};
+  std::map<std::string, std::vector<std::vector<Range>>> records_{};
   std::vector<nbd_handle*> clients_;
   std::vector<pid_t> servers_;
 };

@@ -42,7 +42,7 @@ std::vector<Message> samples() {
           HeartbeatMsg{heartbeat},
           Ack{1, 2, 3, 1},
           WindowUpdate{1ULL << 40},
-          SessionBegin{1, 2, layout, true, 9},
+          SessionBegin{1, 2, layout, true, 9, 4},
           SessionReady{1, true, 9},
           HashOffer{1, 100, 64, true, filled(64 * 16)},
           SyncPages{1, 2, filled(batch_bytes_max)},
@@ -211,6 +211,7 @@ TEST(Messages, ALayoutMustBeWholePagesAndNumberable) {
     w.put(std::uint64_t{1});
     w.put(std::uint64_t{2});
     w.put_bool(false);
+    w.put(std::uint64_t{0});
     w.put(std::uint64_t{0});
     w.put(static_cast<std::uint32_t>(sizes.size()));
     for (const auto size : sizes) {
