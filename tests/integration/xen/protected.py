@@ -4,9 +4,10 @@ import time
 
 from eventually import eventually
 
-from lab.xen import GuestSpec
+from lab.xen import GuestSpec, LabError
 
 PATIENCE_S = 600  # against hanging only: an emulated host on a busy machine takes its time
+UNREACHABLE = 8  # exit status of `remus`: a daemon or a host does not answer
 LOOK_S = 1  # each look is a program more on the processor that the guest, its dom0 and the guard share
 # Nothing here is about how soon a death is noticed; an emulated processor that others use too is often silent.
 OPTIONS = ["--heartbeat", "200ms", "--detect-min", "4s", "--detect-max", "30s", "--alone-after", "90s"]
@@ -28,14 +29,25 @@ class Protected:
 
     def begin(self) -> None:
         """Asks for its protection, and does not wait for it."""
-        words = ["protect", self.name, "--to", f"host{self.backup}", *self.options]
-        self.lab.remus(self.primary, *words, "--no-wait", timeout=PATIENCE_S)
+        self._ask("--no-wait")
 
     def protect(self) -> None:
         began = time.monotonic()
-        self.lab.remus(self.primary, "protect", self.name, "--to", f"host{self.backup}", *self.options, timeout=PATIENCE_S)
+        self._ask()
         self.wait_protected()
         print(f"{self.guest.spec.kind}: protected after {time.monotonic() - began:.0f} s")
+
+    def _ask(self, *words: str) -> None:
+        """Again where the other host was silent for longer than a daemon waits: on a busy machine an emulated one may be."""
+        deadline = time.monotonic() + PATIENCE_S
+        words = ("protect", self.name, "--to", f"host{self.backup}", *self.options, *words)
+        while True:
+            done = self.lab.remus(self.primary, *words, check=False, timeout=PATIENCE_S)
+            if done.returncode == 0:
+                return
+            if done.returncode != UNREACHABLE or time.monotonic() > deadline:
+                raise LabError(f"`remus {' '.join(words)}` failed with {done.returncode}: {done.stderr.strip()}")
+            time.sleep(LOOK_S)
 
     def turn_round(self) -> None:
         """After a failover: boots the dead host, and is about to protect the guest from where it runs now, to it."""
