@@ -85,10 +85,11 @@ def test_a_capture_is_what_stock_save_writes_and_the_guest_runs_on_from_it(lab, 
     assert counter(guest) >= before  # and there
 
 
-def test_what_comes_for_a_guest_that_stands_still_is_no_difference(lab):
+@pytest.mark.parametrize("kind", ["pvh", "pv32"])
+def test_what_comes_for_a_guest_that_stands_still_is_no_difference(lab, kind):
     """Its network back end writes it into pages that the guest has granted; nothing else may have changed."""
     host = lab.host("A")
-    guest = lab.start_guest(GuestSpec(kind="pv32", memory_mib=64), on="A")
+    guest = lab.start_guest(GuestSpec(kind=kind, memory_mib=128), on="A")
     sender = lab.client("udp", "send", guest.spec.address, "--rate", 20, name="sender")
     try:
         done = capture(host, guest.spec.name, "--epochs", 3, "--verify", "--reference")
