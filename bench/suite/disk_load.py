@@ -1,4 +1,4 @@
-"""A disk under load: the guest's `disk-bench` (lab/qemu/disk) loads it, QEMU's counters of the disk tell how fast.
+"""A disk under load: the guest's `disk-bench` (lab/common/disk) loads it, QEMU's counters of the disk tell how fast.
 
 QEMU counts by the host's clock. The guest's stands still while the guest does, so it is asked for one thing only: how
 long a single operation takes between pauses.

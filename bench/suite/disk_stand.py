@@ -5,7 +5,7 @@ import os
 
 from bench.suite.stand import Stand
 from lab.qemu import GuestSpec, Lab
-from lab.qemu.disk_image import copy_of_disk
+from lab.common.disk_image import copy_of_disk
 
 DEVICE = "bench"  # its -drive's id
 IN_GUEST = "/dev/vdb"

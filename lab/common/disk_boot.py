@@ -13,7 +13,8 @@ INIT = paths.HERE / "disk-init"
 
 
 def disk_initramfs(kernel: Kernel, modules: tuple[str, ...]) -> Path:
-    """Boots from /dev/vda, which these modules (and all they need) make: ext4, its first process /sbin/labinit."""
+    """Boots from the disk that the kernel's `root=` names, else /dev/vda, and that these modules (and all they need) make: ext4, its
+    first process /sbin/labinit."""
     archive = Cpio()
     for directory in ("bin", "modules", "proc", "sys", "dev", "mnt"):
         archive.directory(directory)

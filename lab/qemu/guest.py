@@ -8,16 +8,20 @@ import time
 from dataclasses import dataclass, field
 
 from lab.common import accel
+from lab.common.disk_boot import disk_initramfs
+from lab.common.disk_image import copy_of_disk
 from lab.common.errors import LabError
 from lab.common.image import initramfs
 from lab.common.kernel import kernel
 from lab.common.netns import NetNs
 from lab.common.network import LAN_GATEWAY, PREFIX_BITS
 from lab.common.userland import Userland
-from lab.qemu.disk_image import copy_of_disk, disk_pieces
 from lab.qemu.host import Host, HostProcess
 from lab.qemu.qmp import Qmp
 from lab.qemu.tcg_shim import tcg_shim
+
+DISK_MODULES = ("virtio_pci", "virtio_net", "virtio_blk")  # ext4 is in the cloud kernel itself
+
 
 @dataclass(frozen=True)
 class GuestSpec:
@@ -84,7 +88,7 @@ class GuestSpec:
         ]
         if acceleration == "kvm":
             words += ["-cpu", "host"]
-        ram_disk = disk_pieces().initramfs if self.disk else initramfs(kernel())
+        ram_disk = disk_initramfs(kernel(), DISK_MODULES) if self.disk else initramfs(kernel())
         words += ["-kernel", str(kernel().image), "-initrd", str(ram_disk), "-append", append]
         if self.disk:
             words += ["-drive", f"if=virtio,format=raw,discard=unmap,file={self.disk_file}"]

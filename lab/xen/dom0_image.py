@@ -21,7 +21,7 @@ from lab.xen.kernels import XenKernel, dom0_kernel
 
 HERE = Path(__file__).resolve().parent / "dom0"
 PACKAGES = ["xen-utils-4.17", "xen-utils-common", "xenstore-utils", "qemu-system-xen", "seabios", "iproute2", "bridge-utils"]
-PACKAGES += ["bash", "dash", "coreutils", "findutils", "grep", "sed", "mawk", "gzip", "tar", "hostname", "util-linux", "mount"]
+PACKAGES += ["bash", "dash", "coreutils", "findutils", "grep", "sed", "mawk", "gzip", "tar", "hostname", "util-linux", "mount", "e2fsprogs"]
 PACKAGES += ["base-files", "base-passwd", "libc-bin", "login", "procps", "kmod", "udev", "socat", "busybox-static"]
 PACKAGES += ["iputils-ping", "tcpdump", "strace", "nbd-client", "openssl", "ethtool"]
 # What the product's programs link with.

@@ -19,6 +19,7 @@ import hashlib
 import time
 from dataclasses import dataclass, field
 
+from lab.common.disk_image import copy_of_disk
 from lab.common.errors import LabError
 from lab.common.netns import NetNs
 from lab.common.network import LAN_GATEWAY, PREFIX_BITS
@@ -43,6 +44,7 @@ class GuestSpec:
     more_macs: tuple[str, ...] = ()  # of further network interfaces; the guest brings up the first
     address: str = "10.77.0.20"
     run: str = "stream-server,echo-server,counter"
+    disk: bool = False  # its root is an ext4 disk (common/disk_image.py), with a database on it; 64-bit kinds only
     extra: tuple[str, ...] = field(default=())  # further lines of the configuration
 
     def __post_init__(self) -> None:
@@ -69,13 +71,26 @@ class GuestSpec:
         return f"/etc/xen/{self.name}.cfg"
 
     @property
-    def disk(self) -> str:
+    def boot_disk(self) -> str:
+        """What its BIOS boots from."""
         return f"{DISKS}/{self.name}.img"
+
+    @property
+    def root_device(self) -> str:
+        """The virtual device of its root, where that is a disk: an HVM guest boots from another one."""
+        return "hdb" if self.has_bios else "xvda"
+
+    @property
+    def root(self) -> str:
+        """The image of its root."""
+        return f"{DISKS}/{self.name}.root"
 
     def arguments(self) -> str:
         """The kernel's command line."""
         # Without Xen's clock the kernel would read emulated timers, each read a trip to Xen.
         console = "xen_nopv nopv no_timer_check tsc=reliable" if self.kind == "hvm-nopv" else "console=hvc0"
+        if self.disk:
+            console += f" root=/dev/{ {'hvm': 'xvdb', 'hvm-nopv': 'sdb'}.get(self.kind, 'xvda') }"
         return (
             f"{console} quiet loglevel=1 mitigations=off random.trust_cpu=on panic=-1 "
             f"address={self.address}/{PREFIX_BITS},{LAN_GATEWAY} run={self.run}"
@@ -88,11 +103,18 @@ class GuestSpec:
         lines = [f'name = "{self.name}"', f'type = "{kind}"', f"memory = {self.memory_mib}", f"maxmem = {self.memory_mib}"]
         vifs = ", ".join(f"'mac={mac},bridge=xenbr0{model}'" for mac in (self.mac, *self.more_macs))
         lines += [f"vcpus = {self.cpus}", f"vif = [{vifs}]", 'on_crash = "preserve"']
+        disks = [("hda", self.boot_disk)] if self.has_bios else []
+        disks += [(self.root_device, self.root)] if self.disk else []
+        if disks:
+            words = ", ".join(f"'format=raw,vdev={vdev},access=rw,backendtype=qdisk,target={image}'" for vdev, image in disks)
+            lines += [f"disk = [{words}]"]
         if self.has_bios:
-            lines += [f"disk = ['format=raw,vdev=hda,access=rw,backendtype=qdisk,target={self.disk}']"]
-            lines += ['hdtype = "ahci"', 'vga = "none"', "nographic = 1", "vnc = 0"]
+            # The cloud kernel has no driver for AHCI, from which the BIOS boots faster.
+            lines += [] if self.disk and self.kind == "hvm-nopv" else ['hdtype = "ahci"']
+            lines += ['vga = "none"', "nographic = 1", "vnc = 0"]
         else:
-            own = [f'kernel = "/lab/kernel{self.bits}"', f'ramdisk = "/lab/initrd{self.bits}"']
+            ram_disk = "diskrd" if self.disk else "initrd"
+            own = [f'kernel = "/lab/kernel{self.bits}"', f'ramdisk = "/lab/{ram_disk}{self.bits}"']
             lines += ['kernel = "/lab/pv32"'] if self.kind == "pv32" else own
             lines += [f'extra = "{self.arguments()}"']
         if not self.paravirtual:
@@ -153,14 +175,20 @@ class Guest(Userland):
 
 
 def place(spec: GuestSpec, hosts: list[Host]) -> None:
-    """Puts the guest's configuration, and its disk if it has one, on these hosts."""
+    """Puts the guest's configuration, and what its BIOS boots from if it has one, on these hosts; its root on the first."""
     for host in hosts:
         host.write(spec.config, spec.config_text())
+        host.shell(f"mkdir -p {DISKS}")
+    if spec.disk:
+        shared = hosts[0].path(f"/run/host/{spec.name}.root")
+        copy_of_disk(shared)
+        hosts[0].shell(f"cp --sparse=always /run/host/{spec.name}.root {spec.root}")
+        shared.unlink()
     if not spec.has_bios:
         return
     name = f"{spec.name}-{hashlib.sha256(spec.arguments().encode()).hexdigest()[:8]}.img"
     for host in hosts:
         shared = host.path(f"/run/host/{name}")
-        guest_image.boot_disk(spec.bits, spec.arguments(), shared)
-        host.shell(f"mkdir -p {DISKS} && cp /run/host/{name} {spec.disk} && sync {spec.disk}")
+        guest_image.boot_disk(spec.bits, spec.arguments(), shared, to_disk=spec.disk)
+        host.shell(f"cp /run/host/{name} {spec.boot_disk} && sync {spec.boot_disk}")
         shared.unlink()

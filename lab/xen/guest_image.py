@@ -11,12 +11,14 @@ from functools import lru_cache
 from pathlib import Path
 
 from lab.common import packages, paths
+from lab.common.disk_boot import disk_initramfs
 from lab.common.image import initramfs
 from lab.common.shell import run
 from lab.common.toolchain import WARNINGS
 from lab.xen import pv32_guest, workshop
 from lab.xen.kernels import XenKernel, guest_kernel, guest_kernel_32
 
+DISK_MODULES = ("xen_netfront", "xen_blkfront", "virtio_pci", "virtio_net", "ata_piix", "sd_mod")
 MODULES = ("xen_netfront", "xen_blkfront", "virtio_pci", "virtio_net")
 MODULES_32 = (*MODULES, "e1000")
 IMAGE_SLACK_MIB = 8
@@ -54,10 +56,16 @@ def boot_files(bits: int) -> tuple[XenKernel, Path]:
     return _boot_files(bits)
 
 
+def disk_files() -> tuple[XenKernel, Path]:
+    """Kernel and initramfs of guests whose root is a disk."""
+    kernel = guest_kernel()
+    return kernel, disk_initramfs(kernel.kernel, DISK_MODULES)
+
+
 @lru_cache(maxsize=None)
 def image() -> Path:
-    """The disk image for /lab: kernel64, initrd64, kernel32, initrd32, pv32."""
-    files = {"pv32": pv32_guest.kernel()}
+    """The disk image for /lab: kernel64, initrd64, diskrd64, kernel32, initrd32, pv32."""
+    files = {"pv32": pv32_guest.kernel(), "diskrd64": disk_files()[1]}
     for bits in (64, 32):
         kernel, initrd = boot_files(bits)
         files |= {f"kernel{bits}": kernel.elf, f"initrd{bits}": initrd}
@@ -81,9 +89,9 @@ def image() -> Path:
     return target
 
 
-def boot_disk(bits: int, arguments: str, target: Path) -> None:
-    """A disk that a BIOS boots: FAT with syslinux, kernel, initramfs and the kernel's arguments."""
-    kernel, initrd = boot_files(bits)
+def boot_disk(bits: int, arguments: str, target: Path, *, to_disk: bool = False) -> None:
+    """A disk that a BIOS boots: FAT with syslinux, kernel, initramfs and the kernel's arguments. `to_disk`: the root is another disk."""
+    kernel, initrd = disk_files() if to_disk else boot_files(bits)
     template = _boot_disk_template(kernel, initrd)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=packages.store(), prefix="bootdisk-") as scratch:

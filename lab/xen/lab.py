@@ -43,9 +43,10 @@ class Lab(BaseLab):
         return super().start_remus(on, env)
 
     def start_guest(self, spec: GuestSpec | None = None, *, on: str = "A", wait: bool = True) -> Guest:
-        """Starts a guest on a host. What it boots from is put on both, as shared storage would have it."""
+        """Starts a guest on a host. What it boots from is put on both, as shared storage would have it; a root of its own is on that
+        host alone."""
         spec = spec or GuestSpec()
-        place(spec, [host for host in self.hosts.values() if host.is_up])
+        place(spec, [self.host(on), *(host for name, host in self.hosts.items() if name != on and host.is_up)])
         guest = Guest(spec, self.host(on), self.network.client)
         if wait:
             guest.wait_for_boot()

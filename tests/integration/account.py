@@ -14,8 +14,9 @@ DISK = "virtio0"
 class Account:
     """A client whose transactions go on; each one it was told of must be there at the end, once, and no other."""
 
-    def __init__(self, pair: Pair) -> None:
-        self.client = pair.lab.client("transactions", SPEC.address, "--patience", 60)
+    def __init__(self, pair: Pair, *, patience_s: float = PATIENCE_S) -> None:
+        self._patience_s = patience_s
+        self.client = pair.lab.client("transactions", pair.guest.spec.address, "--patience", max(60, patience_s))
 
     @property
     def acknowledged(self) -> int:
@@ -24,7 +25,7 @@ class Account:
 
     def moves(self) -> None:
         before = self.acknowledged
-        eventually(lambda: self.acknowledged > before + 5, PATIENCE_S, what="transactions go on")
+        eventually(lambda: self.acknowledged > before + 5, self._patience_s, what="transactions go on")
 
     def close(self) -> dict:
         verdict = self.client.finish()

@@ -1,4 +1,4 @@
-"""Transactions against the guest's ledger (lab/qemu/disk/ledger.c), one after another, and what became of each acknowledged one.
+"""Transactions against the guest's ledger (lab/common/disk/ledger.c), one after another, and what became of each acknowledged one.
 
 On SIGTERM, or after --transactions, it asks the database for all it holds and compares. Prints
 {"type": "verdict", "ok": ..., "reasons": [...], "acknowledged": n, "present": n, "lost": n, "twice": n, "foreign": n,

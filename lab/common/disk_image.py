@@ -7,14 +7,11 @@ import hashlib
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from lab.common import packages, paths
-from lab.common.disk_boot import disk_initramfs
 from lab.common.image import compile_static
-from lab.common.kernel import kernel
 from lab.common.shell import run
 from lab.common.toolchain import compile_c
 
@@ -22,17 +19,8 @@ HERE = Path(__file__).resolve().parent / "disk"
 GUEST = paths.HERE / "guest"
 PACKAGES = ["base-files", "base-passwd", "bash", "dash", "coreutils", "sed", "grep", "libc-bin", "util-linux", "mount"]
 PACKAGES += ["e2fsprogs", "sqlite3", "busybox-static"]
-MODULES = ("virtio_pci", "virtio_net", "virtio_blk")  # ext4 is in the cloud kernel itself
 DISK_MIB = 384
 RECIPE = 2  # raise it when the code below makes another image of the same files
-
-
-@dataclass(frozen=True)
-class DiskPieces:
-    """What such a guest boots from."""
-
-    initramfs: Path
-    image: Path  # never written: copy it
 
 
 def _digest(files: list[Path]) -> str:
@@ -66,8 +54,8 @@ def _make_image(files: list[Path], target: Path) -> None:
 
 
 @lru_cache(maxsize=None)
-def disk_pieces() -> DiskPieces:
-    """The pieces, made if they are not in the cache."""
+def disk_image() -> Path:
+    """The image, made if it is not in the cache. Never written: copy it."""
     files = packages.with_dependencies(PACKAGES)
     store = paths.cache() / "disk"
     store.mkdir(parents=True, exist_ok=True)
@@ -75,10 +63,10 @@ def disk_pieces() -> DiskPieces:
     with packages.locked("guest-disk"):
         if not image.exists():
             _make_image(files, image)
-    return DiskPieces(disk_initramfs(kernel(), MODULES), image)
+    return image
 
 
 def copy_of_disk(target: Path) -> None:
     """A disk for one guest, with holes where nothing is."""
     target.unlink(missing_ok=True)
-    run(["cp", "--sparse=always", disk_pieces().image, target], timeout=120)
+    run(["cp", "--sparse=always", disk_image(), target], timeout=120)
