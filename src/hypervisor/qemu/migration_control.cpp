@@ -23,7 +23,7 @@ constexpr auto colo_timeout = milliseconds{5000};
 constexpr std::uint64_t first_downtime_ms = 50;
 
 // Parameters we change; all exist since 5.2.
-constexpr std::array<const char*, 3> parameters{"x-checkpoint-delay", "max-bandwidth", "downtime-limit"};
+constexpr std::array<const char*, 3> our_parameters{"x-checkpoint-delay", "max-bandwidth", "downtime-limit"};
 
 /// Everything that would change the stream's form is off; harmless ones stay as the user has them.
 bool wanted(std::string_view capability, bool now, const Version& version) {
@@ -118,7 +118,7 @@ Status MigrationControl::prepare() {
   if (saved_capabilities_.is_null()) {
     saved_capabilities_ = std::move(before);
     saved_parameters_ = json::object();
-    for (const char* name : parameters)
+    for (const char* name : our_parameters)
       if (const auto value = current->find(name); value != current->end()) saved_parameters_[name] = *value;
   }
   if (!change.empty()) {

@@ -108,24 +108,21 @@ class Qmp::Impl final {
 
   Result<json> execute(std::string_view command, json arguments, Milliseconds timeout, int pass_fd) {
     const auto deadline = Clock::now() + timeout;
-    disarm();
-    const auto id = new_id(command);
+    auto id = send_line(command, std::move(arguments), pass_fd, deadline);
     if (!id) return std::unexpected(id.error());
-    if (auto sent = send_all(line_of(*id, command, std::move(arguments)), pass_fd, deadline, command);
-        !sent) {
-      forget(*id);
-      return std::unexpected(sent.error());
-    }
     return await(*id, command, deadline);
   }
 
   Status arm(std::string_view command, json arguments) {
+    const auto deadline = Clock::now() + post_timeout;
+    const std::unique_lock turn{line_mutex_, deadline};
+    if (!turn) return std::unexpected(timeout_error(command));
     disarm();
     const auto id = new_id(command);
     if (!id) return std::unexpected(id.error());
     std::string text = line_of(*id, command, std::move(arguments));
     text.resize(text.size() - last_bytes.size());
-    if (auto sent = send_all(text, -1, Clock::now() + post_timeout, command); !sent) {
+    if (auto sent = send_all(text, -1, deadline, command); !sent) {
       forget(*id);
       return sent;
     }
@@ -135,12 +132,15 @@ class Qmp::Impl final {
   }
 
   Status fire() {
+    const auto deadline = Clock::now() + post_timeout;
+    const std::unique_lock turn{line_mutex_, deadline};
+    if (!turn) return std::unexpected(timeout_error("what is armed"));
     {
       const std::lock_guard lock{mutex_};
       if (!armed_) return fail(Errc::invalid, "no QMP command is armed");
       fired_ = std::exchange(armed_, std::nullopt);
     }
-    auto sent = send_all(last_bytes, -1, Clock::now() + post_timeout, fired_->command);
+    auto sent = send_all(last_bytes, -1, deadline, fired_->command);
     if (!sent) forget(std::exchange(fired_, std::nullopt)->id);
     return sent;
   }
@@ -161,10 +161,13 @@ class Qmp::Impl final {
   }
 
   Status post(std::string_view command, json arguments) {
+    const auto deadline = Clock::now() + post_timeout;
+    const std::unique_lock turn{line_mutex_, deadline};
+    if (!turn) return std::unexpected(timeout_error(command));
     disarm();
     json message{
         {"execute", command}, {"id", 0}, {"arguments", std::move(arguments)}};  // nobody waits for id 0
-    return send_all(line_of(message), -1, Clock::now() + post_timeout, command);
+    return send_all(line_of(message), -1, deadline, command);
   }
 
   std::shared_ptr<void> subscribe(std::function<void(const Event&)> callback) {
@@ -220,6 +223,22 @@ class Qmp::Impl final {
     json message{{"execute", command}, {"id", id}};
     if (!arguments.empty()) message["arguments"] = std::move(arguments);
     return line_of(message);
+  }
+
+  /// Its id.
+  Result<std::uint64_t> send_line(std::string_view command, json arguments, int pass_fd,
+                                  Clock::time_point deadline) {
+    const std::unique_lock turn{line_mutex_, deadline};
+    if (!turn) return std::unexpected(timeout_error(command));
+    disarm();
+    const auto id = new_id(command);
+    if (!id) return std::unexpected(id.error());
+    if (auto sent = send_all(line_of(*id, command, std::move(arguments)), pass_fd, deadline, command);
+        !sent) {
+      forget(*id);
+      return std::unexpected(sent.error());
+    }
+    return *id;
   }
 
   Result<std::uint64_t> new_id(std::string_view command) {
@@ -384,23 +403,8 @@ class Qmp::Impl final {
     for (const auto& subscriber : current) subscriber->callback(event);
   }
 
+  /// Under line_mutex_.
   Status send_all(std::string_view text, int pass_fd, Clock::time_point deadline, std::string_view command) {
-    {
-      std::unique_lock lock{mutex_};
-      if (!changed_.wait_until(lock, deadline, [this] { return !sending_; }))
-        return std::unexpected(timeout_error(command));
-      sending_ = true;
-    }
-    Status sent = send_bytes(text, pass_fd, deadline, command);
-    const std::lock_guard lock{mutex_};
-    sending_ = false;
-    changed_.notify_all();
-    return sent;
-  }
-
-  /// Only one thread at a time: see sending_.
-  Status send_bytes(std::string_view text, int pass_fd, Clock::time_point deadline,
-                    std::string_view command) {
     std::size_t done = 0;
     while (done < text.size()) {
       iovec part{const_cast<char*>(text.data()) + done, text.size() - done};
@@ -491,6 +495,7 @@ class Qmp::Impl final {
   std::string buffer_{};   // reader only
   std::size_t scanned_{};  // reader only
 
+  std::timed_mutex line_mutex_{};  // whoever writes a command, or but for its last byte, or takes that back
   mutable std::mutex mutex_{};
   std::condition_variable changed_{};
   std::unordered_map<std::uint64_t, json> waiting_{};  // id → null until the reply is there
@@ -498,7 +503,6 @@ class Qmp::Impl final {
   std::optional<Numbered> armed_{};  // all but the last byte is sent
   std::optional<Numbered> fired_{};  // and now that, too
   bool closed_{false};
-  bool sending_{false};  // a command is being written: whole commands only
   std::string closed_reason_{};
   std::vector<std::function<void()>> closed_callbacks_{};
 
