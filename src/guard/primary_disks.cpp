@@ -10,8 +10,8 @@
 
 #include "base/fault.hpp"
 #include "disk/comparing_sink.hpp"
-#include "disk/nbd_reader.hpp"
 #include "disk/posix_storage.hpp"
+#include "guard/disk_reading.hpp"
 
 namespace remus::guard {
 
@@ -185,7 +185,7 @@ Status PrimaryDisks::copy_one(std::size_t index, const std::vector<disk::DirtyRa
   for (const auto& range : dirty) ranges.push_back({range.offset, range.bytes});
   const auto reading = guest_->read(index);
   if (!reading) return std::unexpected(reading.error());
-  auto reader = disk::NbdReader::connect(reading->socket, reading->name);
+  auto reader = open_reader(*reading, disks_[index]->facts.bytes);
   if (!reader) return std::unexpected(reader.error());
   std::stop_token stop;
   {

@@ -11,7 +11,7 @@
 #include <stop_token>
 #include <vector>
 
-#include "disk/nbd_reader.hpp"
+#include "disk/disk_reader.hpp"
 #include "link/messages.hpp"
 
 namespace remus::guard {

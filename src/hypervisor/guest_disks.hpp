@@ -33,23 +33,19 @@ class GuestDisks {
   /// Every write, zero and discard that the guest begins after this returns reaches the NBD server that `serve` starts on
   /// its end of a connection. Nothing is changed on failure. A disk that is followed no more is first left.
   virtual Status follow(std::size_t disk, const std::function<Status(Fd)>& serve) = 0;
-  /// An error once writes are missing: it never goes away by itself, so a disk that is intact after a pause was so at it.
-  [[nodiscard]] virtual Status intact(std::size_t disk) = 0;
-  /// Those of which writes are missing, asked for all at once. Errors: nobody knows; they are to count as broken.
-  [[nodiscard]] virtual Result<std::vector<std::size_t>> broken() {
-    std::vector<std::size_t> out;
-    for (std::size_t i = 0; i < list().size(); ++i)
-      if (!intact(i)) out.push_back(i);
-    return out;
-  }
+  /// Those of which writes are missing. None ever comes right by itself, so a disk that is not among them after a pause was
+  /// whole at it. Errors: nobody knows; all are to count as broken.
+  [[nodiscard]] virtual Result<std::vector<std::size_t>> broken() = 0;
   /// The guest writes to its disk alone. Idempotent.
   virtual Status leave(std::size_t disk) = 0;
 
+  /// Where the disk is read as it is: an NBD export, or its raw image on this host.
   struct Reading {
     std::filesystem::path socket{};
-    std::string name{};  ///< of the NBD export
+    std::string name{};             ///< of the NBD export
+    std::filesystem::path image{};  ///< if not empty
   };
-  /// Serves the disk as it is, read-only, until end_reading(). Errors: refused, and those of the hypervisor.
+  /// Lets the disk be read until end_reading(). Errors: refused, and those of the hypervisor.
   virtual Result<Reading> read(std::size_t disk) = 0;
   virtual Status end_reading() = 0;
 

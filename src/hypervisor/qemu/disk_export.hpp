@@ -16,6 +16,12 @@
 
 namespace remus::hypervisor::qemu {
 
+/// Whether QEMU can serve this disk: older ones, at least 7.2, die when a client leaves an export that an I/O thread serves (their NBD
+/// server then counts its clients in that thread, and asserts that it does not).
+[[nodiscard]] inline bool can_export(const Disk& disk, const Version& version) noexcept {
+  return !disk.threaded || version.at_least(9);
+}
+
 class DiskExport final {
  public:
   /// `directory`: the guard's own, for the socket.

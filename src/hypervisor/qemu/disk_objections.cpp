@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "hypervisor/qemu/disk_export.hpp"
 #include "hypervisor/qemu/inspect.hpp"
 #include "hypervisor/qemu/leftovers.hpp"
 
@@ -37,6 +38,12 @@ void one_disk(const GuestFacts& facts, const Disk& disk, std::vector<std::string
   if (disk.read_only) object("is read-only: it needs no replication, do not name it");
   if (disk.bytes == 0) object("is empty");
   if (disk.removable) object("could be ejected: removable media are not replicated; make it readonly=on");
+  if (!can_export(disk, facts.version) && !disk.plain)
+    object(
+        fmt::format("is no raw image, and QEMU {} cannot let it be read while it has I/O threads: use a raw "
+                    "image, QEMU 9.0 or "
+                    "later, or no I/O threads",
+                    facts.version.text()));
   if (disk.encrypted) object("is encrypted by QEMU, and its replica would not be");
   for (const Disk& other : facts.disks)
     if (&other != &disk && !other.node.empty() && other.node == disk.node)

@@ -83,7 +83,8 @@ Status end_broken_job(Qmp& qmp, const std::string& id, std::chrono::milliseconds
 
 }  // namespace
 
-Status end_job(Qmp& qmp, const std::string& id, std::chrono::milliseconds timeout) {
+Status end_job(Qmp& qmp, const std::string& id, std::chrono::milliseconds timeout,
+               const Standstill& standstill) {
   auto entry = job_entry(qmp, id);
   if (!entry) return std::unexpected(entry.error());
   if (entry->is_null()) return {};
@@ -94,12 +95,14 @@ Status end_job(Qmp& qmp, const std::string& id, std::chrono::milliseconds timeou
     if (!ended) return std::unexpected(ended.error());
     if (*ended) return {};
   }
-  return end_broken_job(qmp, id, timeout);
+  const auto end = [&] { return end_broken_job(qmp, id, timeout); };
+  return standstill ? standstill(end) : end();
 }
 
-DiskTap::DiskTap(std::shared_ptr<Qmp> qmp, Disk disk, unsigned number)
+DiskTap::DiskTap(std::shared_ptr<Qmp> qmp, Disk disk, unsigned number, Standstill standstill)
     : qmp_{std::move(qmp)},
       disk_{std::move(disk)},
+      standstill_{std::move(standstill)},
       job_{fmt::format("{}mirror-{}", leftover_prefix, number)},
       target_{fmt::format("{}{}", disk_target_prefix, number)},
       filter_{fmt::format("{}tap-{}", leftover_prefix, number)} {}
@@ -181,7 +184,7 @@ Status DiskTap::add_target(const std::function<Status(Fd)>& serve) {
 Status DiskTap::remove() {
   if (qmp_->closed()) has_job_ = has_target_ = false;  // went with QEMU
   if (has_job_) {
-    if (Status ended = end_job(*qmp_, job_); !ended) return ended;
+    if (Status ended = end_job(*qmp_, job_, job_timeout, standstill_); !ended) return ended;
     has_job_ = false;
   }
   if (has_target_) {

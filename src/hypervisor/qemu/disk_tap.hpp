@@ -22,13 +22,17 @@
 
 namespace remus::hypervisor::qemu {
 
+/// Runs what it is given while the guest begins no request. QEMU's own `stop` sees to that, but for those guests whose processors
+/// QEMU does not run (Xen's).
+using Standstill = std::function<Status(const std::function<Status()>& body)>;
+
 class DiskTap final {
  public:
   static constexpr std::chrono::milliseconds job_timeout{10'000};
   static constexpr int socket_buffer_bytes = 4 << 20;
 
-  /// `number` tells the disks of one guest apart.
-  DiskTap(std::shared_ptr<Qmp> qmp, Disk disk, unsigned number);
+  /// `number` tells the disks of one guest apart. `standstill` may be empty.
+  DiskTap(std::shared_ptr<Qmp> qmp, Disk disk, unsigned number, Standstill standstill = {});
   ~DiskTap();
   DiskTap(const DiskTap&) = delete;
   DiskTap& operator=(const DiskTap&) = delete;
@@ -56,6 +60,7 @@ class DiskTap final {
 
   std::shared_ptr<Qmp> qmp_;
   Disk disk_;
+  Standstill standstill_;
   std::string job_;
   std::string target_;
   std::string filter_;
@@ -65,6 +70,7 @@ class DiskTap final {
 
 /// Ends a mirror job of ours, and waits for that: as DiskTap::remove(). One that has ended already is fine. Errors: timeout, and
 /// those of Qmp.
-Status end_job(Qmp& qmp, const std::string& id, std::chrono::milliseconds timeout = DiskTap::job_timeout);
+Status end_job(Qmp& qmp, const std::string& id, std::chrono::milliseconds timeout = DiskTap::job_timeout,
+               const Standstill& standstill = {});
 
 }  // namespace remus::hypervisor::qemu

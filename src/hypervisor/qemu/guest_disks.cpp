@@ -16,12 +16,13 @@ namespace {
 class Disks final : public GuestDisks {
  public:
   Disks(const std::shared_ptr<Qmp>& qmp, const std::vector<std::pair<std::string, Disk>>& disks,
-        const std::filesystem::path& directory)
+        const std::filesystem::path& directory, const Standstill& standstill)
       : qmp_{qmp}, reading_{qmp, directory}, records_{qmp} {
     for (const auto& [name, disk] : disks) {
       list_.push_back(describe(name, disk));
+      exportable_ = exportable_ && can_export(disk, qmp->version());
       records_.add(disk.node);
-      taps_.push_back(std::make_unique<DiskTap>(qmp, disk, static_cast<unsigned>(taps_.size())));
+      taps_.push_back(std::make_unique<DiskTap>(qmp, disk, static_cast<unsigned>(taps_.size()), standstill));
     }
   }
 
@@ -32,7 +33,6 @@ class Disks final : public GuestDisks {
     if (Status left = tap.remove(); !left) return left;
     return tap.insert(serve);
   }
-  Status intact(std::size_t disk) override { return taps_.at(disk)->intact(); }
   Result<std::vector<std::size_t>> broken() override {
     const auto jobs = qmp_->execute("query-block-jobs");
     if (!jobs) return std::unexpected(jobs.error());
@@ -45,12 +45,15 @@ class Disks final : public GuestDisks {
 
   Result<Reading> read(std::size_t disk) override {
     const Disk& of = taps_.at(disk)->disk();
+    if (!can_export(of, qmp_->version())) return Reading{.image = of.file};
     if (Status added = reading_.add(of); !added) return std::unexpected(added.error());
     return Reading{reading_.socket(), of.node};
   }
   Status end_reading() override { return reading_.remove(); }
 
-  Status begin_record(const std::string& name) override { return records_.begin(name); }
+  Status begin_record(const std::string& name) override {
+    return exportable_ ? records_.begin(name) : Status{};
+  }
   Result<std::vector<std::string>> records() override { return records_.names(); }
   Result<std::vector<Range>> take_record(std::size_t disk, const std::string& name) override {
     const Disk& of = taps_.at(disk)->disk();
@@ -67,7 +70,8 @@ class Disks final : public GuestDisks {
   std::shared_ptr<Qmp> qmp_;
   std::vector<GuestDisk> list_{};
   std::vector<std::unique_ptr<DiskTap>> taps_{};
-  DiskExport reading_;  // first to go: it reads beneath the taps
+  bool exportable_{true};  ///< all of them; else no record could be read
+  DiskExport reading_;     // first to go: it reads beneath the taps
   ChangeRecords records_;
 };
 
@@ -79,8 +83,9 @@ GuestDisk describe(const std::string& name, const Disk& disk) {
 
 std::unique_ptr<GuestDisks> make_guest_disks(std::shared_ptr<Qmp> qmp,
                                              const std::vector<std::pair<std::string, Disk>>& disks,
-                                             const std::filesystem::path& directory) {
-  return std::make_unique<Disks>(qmp, disks, directory);
+                                             const std::filesystem::path& directory,
+                                             const Standstill& standstill) {
+  return std::make_unique<Disks>(qmp, disks, directory, standstill);
 }
 
 }  // namespace remus::hypervisor::qemu

@@ -38,6 +38,8 @@ struct Disk {
   std::uint64_t bytes{};
   bool removable{};
   bool encrypted{};
+  bool plain{};     ///< `file` is the disk, byte for byte
+  bool threaded{};  ///< may be served by an I/O thread of QEMU's
 };
 
 /// A task of QEMU's own under way: a block job, a snapshot being saved.

@@ -88,20 +88,7 @@ class Inspector final {
     return {};
   }
 
-  Status disks() {
-    auto blocks = qmp_.execute("query-block");
-    if (!blocks) return std::unexpected(blocks.error());
-    facts_.disks = parse_query_block(*blocks);
-    auto jobs = qmp_.execute("query-jobs");
-    if (!jobs) return std::unexpected(jobs.error());
-    for (const json& entry : *jobs)
-      facts_.jobs.push_back({entry.at("id").get<std::string>(), entry.at("type").get<std::string>()});
-    if (auto exports = qmp_.execute("query-block-exports"))  // older than 5.2: none there
-      for (const json& entry : *exports)
-        facts_.exports.push_back({entry.at("id").get<std::string>(), entry.at("type").get<std::string>(),
-                                  entry.at("node-name").get<std::string>()});
-    return {};
-  }
+  Status disks() { return inspect_disks(qmp_, facts_); }
 
   Status devices() {
     for (const char* place : {"/machine/peripheral", "/machine/peripheral-anon"}) {
@@ -177,6 +164,40 @@ class Inspector final {
 };
 
 }  // namespace
+
+bool is_plain(const Disk& disk, const json& nodes) {
+  if (!disk.file.starts_with('/') || disk.driver != "raw") return false;
+  return std::ranges::all_of(nodes, [&](const json& node) {
+    const auto driver = node.value("drv", "");
+    return node.value("file", "") != disk.file || driver == "raw" || driver == "file" ||
+           driver == "host_device";
+  });
+}
+
+Status inspect_disks(Qmp& qmp, GuestFacts& facts) try {
+  auto blocks = qmp.execute("query-block");
+  if (!blocks) return std::unexpected(blocks.error());
+  facts.disks = parse_query_block(*blocks);
+  auto jobs = qmp.execute("query-jobs");
+  if (!jobs) return std::unexpected(jobs.error());
+  for (const json& entry : *jobs)
+    facts.jobs.push_back({entry.at("id").get<std::string>(), entry.at("type").get<std::string>()});
+  auto nodes = qmp.execute("query-named-block-nodes", {{"flat", true}});
+  if (!nodes) return std::unexpected(nodes.error());
+  auto threads = qmp.execute("query-iothreads");
+  if (!threads) return std::unexpected(threads.error());
+  for (Disk& disk : facts.disks) {
+    disk.plain = is_plain(disk, *nodes);
+    disk.threaded = !threads->empty();
+  }
+  if (auto exports = qmp.execute("query-block-exports"))  // older than 5.2: none there
+    for (const json& entry : *exports)
+      facts.exports.push_back({entry.at("id").get<std::string>(), entry.at("type").get<std::string>(),
+                               entry.at("node-name").get<std::string>()});
+  return {};
+} catch (const json::exception& error) {
+  return fail(Errc::corrupt, fmt::format("QEMU tells something unknown of its disks: {}", error.what()));
+}
 
 std::vector<Disk> parse_query_block(const json& answer) {
   std::vector<Disk> out;

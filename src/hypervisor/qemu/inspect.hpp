@@ -11,6 +11,9 @@ namespace remus::hypervisor::qemu {
 /// Asks QEMU and /proc. Errors: those of Qmp; not_found if QEMU's process cannot be found.
 Result<GuestFacts> inspect(Qmp& qmp);
 
+/// Its disks, jobs and exports alone. Errors: those of Qmp, corrupt.
+Status inspect_disks(Qmp& qmp, GuestFacts& facts);
+
 /// Every reason why this guest cannot be protected, each a sentence with what to do; empty if it can. `disks`: what is
 /// taken care of, by any of a disk's names; other writable disks are a reason. Pure.
 [[nodiscard]] std::vector<std::string> objections(const GuestFacts& facts,
@@ -24,6 +27,10 @@ Result<GuestFacts> inspect(Qmp& qmp);
                                                        const std::vector<std::string>& elsewhere = {});
 /// The disk of that name (device, id or node); null if there is none, or more than one.
 [[nodiscard]] const Disk* find_disk(const GuestFacts& facts, std::string_view name);
+
+/// Whether nothing but raw nodes stand on the disk's file, out of query-named-block-nodes' answer. Throws
+/// nlohmann::json::exception. Pure.
+[[nodiscard]] bool is_plain(const Disk& disk, const nlohmann::json& nodes);
 
 /// The guest's disks out of query-block's answer. Throws nlohmann::json::exception. Pure.
 [[nodiscard]] std::vector<Disk> parse_query_block(const nlohmann::json& answer);

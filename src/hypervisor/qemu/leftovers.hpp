@@ -3,6 +3,7 @@
 
 #include <string_view>
 
+#include "hypervisor/qemu/disk_tap.hpp"
 #include "hypervisor/qemu/qmp.hpp"
 
 namespace remus::hypervisor::qemu {
@@ -14,7 +15,7 @@ inline constexpr std::string_view standby_chardev_prefix = "remus-guest-";
 /// NBD nodes that a guest's writes are mirrored to.
 inline constexpr std::string_view disk_target_prefix = "remus-disk-";
 
-/// Removes filter objects and chardevs, taps and exports of disks of a dead predecessor.
-Status remove_leftovers(Qmp& qmp);
+/// Removes filter objects and chardevs, taps and exports of disks of a dead predecessor. `standstill`: as DiskTap's.
+Status remove_leftovers(Qmp& qmp, const Standstill& standstill = {});
 
 }  // namespace remus::hypervisor::qemu

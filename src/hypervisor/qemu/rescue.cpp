@@ -42,12 +42,12 @@ Status reset_settings(Qmp& qmp) {
 }
 
 /// Taps of the guest's disks. Their jobs have ended by themselves, if the guest has written since.
-Status remove_taps(Qmp& qmp) {
+Status remove_taps(Qmp& qmp, const Standstill& standstill) {
   auto jobs = qmp.execute("query-block-jobs");
   if (!jobs) return std::unexpected(jobs.error());
   for (const json& entry : *jobs)
     if (const auto id = entry.value("device", ""); id.starts_with(leftover_prefix))
-      if (Status ended = end_job(qmp, id); !ended) return ended;
+      if (Status ended = end_job(qmp, id, DiskTap::job_timeout, standstill); !ended) return ended;
   auto nodes = qmp.execute("query-named-block-nodes", {{"flat", true}});
   if (!nodes) return std::unexpected(nodes.error());
   for (const json& entry : *nodes)
@@ -59,14 +59,14 @@ Status remove_taps(Qmp& qmp) {
 
 }  // namespace
 
-Status remove_leftovers(Qmp& qmp) {
+Status remove_leftovers(Qmp& qmp, const Standstill& standstill) {
   auto stopped = has_mark(qmp, stop_mark);
   if (!stopped) return std::unexpected(stopped.error());
   if (*stopped) {
     if (auto resumed = qmp.execute("cont"); !resumed) return std::unexpected(resumed.error());
     if (Status unmarked = take_mark(qmp, stop_mark); !unmarked) return unmarked;
   }
-  if (Status gone = remove_taps(qmp); !gone) return gone;
+  if (Status gone = remove_taps(qmp, standstill); !gone) return gone;
   if (Status gone = remove_exports(qmp); !gone) return gone;
   const auto ours = [](const json& entry, const char* key) {
     const auto name = entry.value(key, "");

@@ -54,9 +54,12 @@ class FakeDisks final : public hypervisor::GuestDisks {
     ++followed;
     return {};
   }
-  Status intact(std::size_t disk) override {
+  Result<std::vector<std::size_t>> broken() override {
     const std::lock_guard lock{mutex_};
-    return clients_[disk] != nullptr ? Status{} : fail(Errc::closed, "it is not followed");
+    std::vector<std::size_t> out;
+    for (std::size_t i = 0; i < list_.size(); ++i)
+      if (clients_[i] == nullptr) out.push_back(i);
+    return out;
   }
   Status leave(std::size_t disk) override {
     const std::lock_guard lock{mutex_};

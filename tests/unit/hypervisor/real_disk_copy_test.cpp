@@ -1,4 +1,8 @@
 // A disk in use, copied while it is written.
+#include <fstream>
+
+#include "disk/image_reader.hpp"
+#include "hypervisor/qemu/guest_disks.hpp"
 #include "real_disk.hpp"
 
 namespace {
@@ -34,6 +38,53 @@ TEST_F(RealDisk, ARateIsHeededAndMayBeRaisedWhileTheCopyWaits) {
   rate = 0;
   copying.join();
   EXPECT_EQ(done, disk_bytes);
+}
+
+/// QEMU 7.2 dies when a client leaves the export of a disk that an I/O thread serves.
+TEST_F(RealDisk, ADiskServedByAnIoThreadIsReadWithoutQemu) {
+  const auto raw = image();
+  Bytes truth(disk_bytes);
+  for (std::size_t i = 0; i < disk_bytes / 4; ++i) truth[i] = static_cast<std::byte>(i * 7 + i / 4096);
+  std::ofstream{raw, std::ios::binary | std::ios::in}.write(reinterpret_cast<const char*>(truth.data()),
+                                                            disk_bytes / 4);
+  start({"-object", "iothread,id=io0", "-drive", "if=none,id=vd0,format=raw,file=" + raw.native(), "-device",
+         "virtio-blk-pci,drive=vd0,iothread=io0"});
+  const Disk disk = the_disk();
+  EXPECT_TRUE(disk.threaded);
+  EXPECT_TRUE(disk.plain);
+  EXPECT_TRUE(disk_objections(inspect(*qmp_).value(), {disk.device}).empty());
+  {
+    const auto disks = make_guest_disks(qmp_, {{disk.device, disk}}, directory_);
+    const auto reading = disks->read(0);
+    ASSERT_TRUE(reading) << reading.error().text();
+    if (!can_export(disk, qmp_->version())) {
+      ASSERT_EQ(reading->image, raw);
+      auto reader = disk::ImageReader::open(reading->image, disk.bytes);
+      ASSERT_TRUE(reader) << reader.error().text();
+      Copy copy{disk_bytes};
+      const std::atomic<std::uint64_t> rate{0};
+      const disk::CopyRange all{0, disk_bytes};
+      ASSERT_TRUE((*reader)->copy({&all, 1}, copy, {.bytes_per_s = rate}));
+      EXPECT_EQ(copy.image, truth);
+    }
+    ASSERT_TRUE(disks->end_reading());
+  }
+  EXPECT_EQ(qmp_->execute("query-status")->value("status", ""), "running");
+}
+
+TEST_F(RealDisk, AnImageThatOnlyQemuCanReadIsRefusedWhileItHasIoThreads) {
+  start({"-object", "iothread,id=io0", "-drive",
+         "if=none,id=vd0,format=qcow2,file=" + image("qcow2").native(), "-device",
+         "virtio-blk-pci,drive=vd0,iothread=io0"});
+  const Disk disk = the_disk();
+  EXPECT_FALSE(disk.plain);
+  const auto reasons = disk_objections(inspect(*qmp_).value(), {disk.device});
+  if (can_export(disk, qmp_->version())) {
+    EXPECT_TRUE(reasons.empty());
+  } else {
+    ASSERT_EQ(reasons.size(), 1U);
+    EXPECT_THAT(reasons.front(), HasSubstr("I/O threads"));
+  }
 }
 
 TEST_F(RealDisk, ADiskInUseIsCopiedWholeWhileItIsWritten) {
