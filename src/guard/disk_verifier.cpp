@@ -7,6 +7,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include "guard/disk_reading.hpp"
+
 namespace remus::guard {
 
 using disk::PortionNumber;
@@ -57,6 +59,7 @@ class DiskVerifier::Sink final : public disk::CopySink {
       chunk.hashes.push_back(
           hash(at, static_cast<std::size_t>(std::min<std::uint64_t>(unit, open.bytes - at))));
     if (log().open_portion() == open.portion) chunk.portion = open.portion;
+    chunk.changed.resize(chunk.hashes.size());
     owner_.add(std::move(chunk));
   }
 
@@ -108,7 +111,7 @@ void DiskVerifier::read(std::size_t disk, std::uint32_t unit, const std::stop_to
   const Source& source = sources_[disk];
   const std::atomic<std::uint64_t> rate{0};
   Sink sink{*this, disk, unit};
-  auto reader = disk::NbdReader::connect(source.reading.socket, source.reading.name);
+  auto reader = open_reader(source.reading, source.bytes);
   const disk::CopyControl control{
       .bytes_per_s = rate, .stop = stop, .may_read = [this] { return has_room(); }};
   const Status done = reader ? (*reader)->copy(ranges, sink, control) : std::unexpected(reader.error());
@@ -135,8 +138,17 @@ std::vector<link::Message> DiskVerifier::take(const std::vector<PortionNumber>& 
   std::vector<link::Message> out;
   {
     const std::lock_guard lock{mutex_};
-    for (const Chunk& chunk : read_) judge(chunk, marks[chunk.disk], out);
-    read_.clear();
+    std::vector<Chunk> kept;
+    for (Chunk& chunk : read_) {
+      if (chunk.epochs == 0 && chunk.portion != marks[chunk.disk])
+        chunk.changed.assign(chunk.hashes.size(), true);
+      note_changes(chunk, marks[chunk.disk]);
+      if (++chunk.epochs < epochs_unchanged)
+        kept.push_back(std::move(chunk));
+      else
+        tell(chunk, out);
+    }
+    read_ = std::move(kept);
     epoch_bytes_ = 0;
     ++takes_;
     if (all_read_ && !finished_) {
@@ -148,18 +160,21 @@ std::vector<link::Message> DiskVerifier::take(const std::vector<PortionNumber>& 
   return out;
 }
 
-/// Runs of blocks that did not change in the epoch are told, the others are read again.
-void DiskVerifier::judge(const Chunk& chunk, PortionNumber mark, std::vector<link::Message>& out) {
+void DiskVerifier::note_changes(Chunk& chunk, PortionNumber mark) const {
   const auto portion = sources_[chunk.disk].log->portion(mark);
-  std::vector<bool> changed(chunk.hashes.size(), chunk.portion != mark || !portion);
-  if (portion)
-    portion->extents().visit_within(chunk.offset, chunk.bytes, [&](const disk::Extent& extent) {
-      const std::uint64_t begin = std::max(extent.offset, chunk.offset) - chunk.offset;
-      const std::uint64_t end =
-          std::min(extent.offset + extent.bytes, chunk.offset + chunk.bytes) - chunk.offset;
-      for (std::uint64_t block = begin / chunk.block_bytes; block * chunk.block_bytes < end; ++block)
-        changed[block] = true;
-    });
+  if (!portion) return chunk.changed.assign(chunk.hashes.size(), true);
+  portion->extents().visit_within(chunk.offset, chunk.bytes, [&](const disk::Extent& extent) {
+    const std::uint64_t begin = std::max(extent.offset, chunk.offset) - chunk.offset;
+    const std::uint64_t end =
+        std::min(extent.offset + extent.bytes, chunk.offset + chunk.bytes) - chunk.offset;
+    for (std::uint64_t block = begin / chunk.block_bytes; block * chunk.block_bytes < end; ++block)
+      chunk.changed[block] = true;
+  });
+}
+
+/// Runs of blocks that did not change are told, the others are read again.
+void DiskVerifier::tell(const Chunk& chunk, std::vector<link::Message>& out) {
+  const auto& changed = chunk.changed;
   auto& again = to_read_[chunk.disk];
   for (std::size_t first = 0; first < changed.size();) {
     std::size_t end = first + 1;

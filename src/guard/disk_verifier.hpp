@@ -1,12 +1,15 @@
 // Compares a guest's disks with their replicas while the guest writes: reads every block on the primary, and says for each
 // during which epoch it did not change.
 //
-//   epoch k:   mark(k-1) ── read block, hash it ── mark(k)
-//                           └ not in portion k: so it was the same at both marks, and the backup can compare it with its
-//                             replica as of k-1 or k, whichever it has
+//   mark(k-1) ── read block, hash it ── mark(k) ── ······ ── mark(k+1)
+//                └ neither in portion k nor in k+1: so it was the same at these marks, and the backup can compare it with
+//                  its replica as of k or k+1, whichever it has
 //
-// What was written in the same epoch is read again, in smaller blocks, soon after a mark. A block that is written in every
-// epoch is left out in the end, and counted.
+// Portion k alone would do, but for writes that are under way at a mark, as Xen's guests have them: such a one may be on the disk
+// when it is read, and in the log after the mark.
+//
+// What was written meanwhile is read again, in smaller blocks, soon after a mark. A block that is written again and again
+// is left out in the end, and counted.
 #pragma once
 
 #include <condition_variable>
@@ -17,7 +20,7 @@
 #include <vector>
 
 #include "checkpoint/page_hash.hpp"
-#include "disk/nbd_reader.hpp"
+#include "disk/disk_reader.hpp"
 #include "disk/write_log.hpp"
 #include "engine/types.hpp"
 #include "hypervisor/guest_disks.hpp"
@@ -31,6 +34,7 @@ class DiskVerifier final {
   static constexpr std::uint32_t small_block_bytes = 4U << 10U;   ///< when read again
   static constexpr std::uint64_t epoch_bytes_max = 32ULL << 20U;  ///< read in one epoch
   static constexpr int passes_max = 50;
+  static constexpr unsigned epochs_unchanged = 2;  ///< the one in which it is read, and more
 
   struct Source {
     std::uint64_t bytes{};
@@ -59,6 +63,8 @@ class DiskVerifier final {
     std::uint32_t block_bytes{};
     disk::PortionNumber portion{};  ///< 0: it was read across a mark
     std::vector<checkpoint::Hash128> hashes{};
+    std::vector<bool> changed{};  ///< a block each
+    unsigned epochs{};            ///< that have ended since it was read
   };
   class Sink;
 
@@ -66,7 +72,9 @@ class DiskVerifier final {
   void read(std::size_t disk, std::uint32_t unit, const std::stop_token& stop);
   [[nodiscard]] bool has_room() const;
   void add(Chunk chunk);
-  void judge(const Chunk& chunk, disk::PortionNumber mark, std::vector<link::Message>& out);
+  /// Of the epoch that ended with this mark.
+  void note_changes(Chunk& chunk, disk::PortionNumber mark) const;
+  void tell(const Chunk& chunk, std::vector<link::Message>& out);
   void say(const Chunk& chunk, std::size_t first, std::size_t end, std::vector<link::Message>& out) const;
 
   std::uint64_t id_;
@@ -75,7 +83,7 @@ class DiskVerifier final {
 
   mutable std::mutex mutex_{};
   std::condition_variable_any taken_{};
-  std::vector<Chunk> read_{};                            ///< not judged yet
+  std::vector<Chunk> read_{};                            ///< not told yet
   std::vector<std::vector<disk::CopyRange>> to_read_{};  ///< per disk
   std::uint64_t epoch_bytes_{};
   std::uint64_t takes_{};
