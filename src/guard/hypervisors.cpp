@@ -50,6 +50,13 @@ qemu::StandbyOptions standby_options(const GuardSpec& spec, const Places& disks 
           .environment = {}};
 }
 
+/// The guard's own, for the sockets that a guest's disks are read by.
+Result<std::filesystem::path> disk_directory(const GuardSpec& spec) {
+  auto directory = spec.dirs.run / "guards" / (spec.guest + ".disks");
+  if (const Status made = make_directory(directory, 0700); !made) return std::unexpected(made.error());
+  return directory;
+}
+
 Result<ProtectedGuest> attach_qemu_guest(const GuardSpec& spec) {
   auto qmp = qemu::Qmp::connect(spec.qmp);
   if (!qmp) return std::unexpected(qmp.error());
@@ -76,9 +83,9 @@ Result<ProtectedGuest> attach_qemu_guest(const GuardSpec& spec) {
   };
   guest.shut_down_in_order = [orderly, subscription] { return orderly->load(); };
   if (auto disks = (*domain)->replicated_disks(); !disks.empty()) {
-    const auto directory = spec.dirs.run / "guards" / (spec.guest + ".disks");
-    if (const Status made = make_directory(directory, 0700); !made) return std::unexpected(made.error());
-    guest.disks = qemu::make_guest_disks(*qmp, std::move(disks), directory);
+    const auto directory = disk_directory(spec);
+    if (!directory) return std::unexpected(directory.error());
+    guest.disks = qemu::make_guest_disks(*qmp, std::move(disks), *directory);
   }
   guest.domain = std::move(*domain);
   guest.output = std::move(redirector);
@@ -125,20 +132,10 @@ class DomainFate final {
 };
 
 Result<std::unique_ptr<xen::XenDomain>> attach_xen_with_disks(const GuardSpec& spec) {
-  std::vector<std::string> vouched;
-  for (const auto& disk : spec.options.disks) {
-    if (disk.mode == DiskMode::replicate)
-      return fail(
-          Errc::unsupported,
-          fmt::format("disk '{}' of Xen guest '{}' cannot be replicated yet: replicated disks of Xen guests "
-                      "come later",
-                      disk.name, spec.guest),
-          fmt::format("--disk {0}=scratch if it needs no copy on the other host; --disk {0}=shared or "
-                      "{0}=external if the other host has it all the same",
-                      disk.name));
-    vouched.push_back(disk.name);
-  }
-  return xen::attach_xen(spec.guest, {.vouched_disks = std::move(vouched)});
+  xen::XenAttachOptions attach;
+  for (const auto& disk : spec.options.disks)
+    (disk.mode == DiskMode::replicate ? attach.replicated_disks : attach.vouched_disks).push_back(disk.name);
+  return xen::attach_xen(spec.guest, std::move(attach));
 }
 
 Result<ProtectedGuest> attach_xen_guest(const GuardSpec& spec) {
@@ -166,6 +163,11 @@ Result<ProtectedGuest> attach_xen_guest(const GuardSpec& spec) {
   // Now, off the guard's main thread: the kernel may load modules for it. No packet is led anywhere yet, and
   // what the kernel lacks is told before the other host is asked for anything.
   if (const Status made = guest.output->attach(); !made) return std::unexpected(made.error());
+  const auto directory = disk_directory(spec);
+  if (!directory) return std::unexpected(directory.error());
+  auto disks = domain->replicated_disks(*directory);
+  if (!disks) return std::unexpected(disks.error());
+  guest.disks = std::move(*disks);
   guest.handle = {{"domain", domain->name()}, {"domid", domain->domid()}};
   const auto fate = std::make_shared<DomainFate>(std::move(*probe), domain->domid(), sight->uuid);
   guest.exists = [fate] { return fate->exists(); };
@@ -190,7 +192,7 @@ Status rescue_xen_guest(const GuardSpec& spec) {
   return running ? passing : running;
 }
 
-Result<std::unique_ptr<hypervisor::Standby>> make_xen_standby(const GuardSpec& spec) {
+Result<std::unique_ptr<hypervisor::Standby>> make_xen_standby(const GuardSpec& spec, const Places& disks) {
   if (!xen::on_xen_host())
     return fail(
         Errc::incompatible,
@@ -199,6 +201,7 @@ Result<std::unique_ptr<hypervisor::Standby>> make_xen_standby(const GuardSpec& s
   return xen::make_xen_standby({.name = spec.guest,
                                 .runtime_dir = spec.dirs.run / "standby",
                                 .bridges = spec.options.bridges,
+                                .replicas = disks,
                                 .program = {}});
 }
 
@@ -210,7 +213,8 @@ Result<ProtectedGuest> attach_xen_guest(const GuardSpec& /*spec*/) {
 Status rescue_xen_guest(const GuardSpec& /*spec*/) {
   return unknown("xen");
 }
-Result<std::unique_ptr<hypervisor::Standby>> make_xen_standby(const GuardSpec& /*spec*/) {
+Result<std::unique_ptr<hypervisor::Standby>> make_xen_standby(const GuardSpec& /*spec*/,
+                                                              const Places& /*disks*/) {
   return unknown("xen");
 }
 
@@ -235,7 +239,7 @@ Result<std::unique_ptr<hypervisor::Standby>> make_standby(const GuardSpec& spec,
     return fail(Errc::invalid, fmt::format("guest '{}' is a guest of {}, not of {}", spec.guest,
                                            spec.description->hypervisor, spec.hypervisor));
   if (spec.hypervisor == "qemu") return make_qemu_standby(spec, disks);
-  if (spec.hypervisor == "xen") return make_xen_standby(spec);
+  if (spec.hypervisor == "xen") return make_xen_standby(spec, disks);
   return unknown(spec.hypervisor);
 }
 

@@ -29,14 +29,8 @@ constexpr int pipe_bytes_wanted =
 constexpr std::size_t context_bytes_usual = 256U << 10;
 constexpr int look_interval_ms = 20;
 constexpr std::chrono::milliseconds patience{5000};
+constexpr unsigned arm_tries_max = 16;
 constexpr const char* save_command = "xen-save-devices-state";
-
-Result<std::shared_ptr<qemu::Qmp>> connect(std::uint32_t domid) {
-  auto monitor = qemu::Qmp::connect(fmt::format("/var/run/xen/qmp-libxenstat-{}", domid));
-  if (!monitor)
-    return std::unexpected(monitor.error().in(fmt::format("the device model of domain {}", domid)));
-  return monitor;
-}
 
 struct FreeStrings {
   void operator()(char** strings) const noexcept { std::free(static_cast<void*>(strings)); }
@@ -58,11 +52,22 @@ void outlive(Fd read_end, Fd write_end) {
 
 }  // namespace
 
-Status DeviceModel::open() {
+Result<std::shared_ptr<qemu::Qmp>> connect_model(std::uint32_t domid) {
+  auto monitor = qemu::Qmp::connect(fmt::format("/var/run/xen/qmp-libxenstat-{}", domid));
+  if (!monitor)
+    return std::unexpected(monitor.error().in(fmt::format("the device model of domain {}", domid)));
+  return monitor;
+}
+
+Status DeviceModel::open(std::shared_ptr<qemu::Qmp> monitor) {
   if (monitor_ && !monitor_->closed()) return {};
-  auto monitor = connect(domid_);
-  if (!monitor) return std::unexpected(monitor.error());
-  monitor_ = *monitor;
+  shared_ = monitor != nullptr;
+  if (!shared_) {
+    auto connected = connect_model(domid_);
+    if (!connected) return std::unexpected(connected.error());
+    monitor = std::move(*connected);
+  }
+  monitor_ = std::move(monitor);
   context_.resize(context_bytes_usual);
   remembers_places_ = !places().empty();
   return {};
@@ -113,9 +118,14 @@ Status DeviceModel::stop() {
   } else if (!armed_) {
     if (auto ready = arm(); !ready) return ready;
   }
+  auto sent = monitor_->fire();
+  // Whoever shares the monitor may have taken back what was armed, and may do so again in between.
+  for (unsigned tries = 0; !sent && sent.error().kind == Errc::invalid && tries < arm_tries_max; ++tries) {
+    if (auto ready = arm(); !ready) return ready;
+    sent = monitor_->fire();
+  }
   armed_ = false;
-  if (auto sent = monitor_->fire(); !sent)
-    return std::unexpected(sent.error().in("stopping the device model"));
+  if (!sent) return std::unexpected(sent.error().in("stopping the device model"));
   stopped_ = true;
   return await_first_bytes();
 }
@@ -255,7 +265,7 @@ void DeviceModel::close() {
   stopped_ = false;
   armed_ = false;
   logging_ = false;
-  monitor_->close();
+  if (!shared_) monitor_->close();
   monitor_.reset();
   read_end_.reset();
   write_end_.reset();
@@ -263,7 +273,7 @@ void DeviceModel::close() {
 
 Status rescue_device_model(std::uint32_t domid, bool stopped, bool logging) {
   if (!stopped && !logging) return {};
-  auto monitor = connect(domid);
+  auto monitor = connect_model(domid);
   if (!monitor) return std::unexpected(monitor.error());
   Status result{};
   if (stopped)

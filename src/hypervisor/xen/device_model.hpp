@@ -35,7 +35,8 @@ class DeviceModel final {
   DeviceModel(const DeviceModel&) = delete;
   DeviceModel& operator=(const DeviceModel&) = delete;
 
-  Status open();
+  /// `monitor`: of somebody who stays connected; null: it is connected to here, and left in close().
+  Status open(std::shared_ptr<qemu::Qmp> monitor = nullptr);
   /// From now on what it writes to the guest's memory is in the guest's log; and it is ready to be stopped.
   Status log_writes(bool on);
   /// It does nothing more, and what it had begun is finished, when this returns.
@@ -65,7 +66,8 @@ class DeviceModel final {
   SessionMark& mark_;
   std::shared_ptr<qemu::Qmp> monitor_{};
   bool hold_;
-  Fd read_end_{};  ///< of the pipe QEMU writes its state to
+  bool shared_{false};  ///< monitor_ is somebody else's, too
+  Fd read_end_{};       ///< of the pipe QEMU writes its state to
   Fd write_end_{};
   std::size_t pipe_bytes_{};
   std::vector<std::byte> context_{};  ///< its state; as large as the largest was
@@ -78,6 +80,10 @@ class DeviceModel final {
   bool whole_{false};    ///< its state of this stop has been read to the end
   bool stopped_{false};  ///< told to, and not known to go on
 };
+
+/// The monitor of a domain's QEMU in dom0: the device model of an HVM domain, or what libxl has started for a PV or PVH domain's
+/// disks. Errors: those of Qmp::connect().
+Result<std::shared_ptr<qemu::Qmp>> connect_model(std::uint32_t domid);
 
 /// For a rescue: makes a device model go on that a dead predecessor has stopped.
 Status rescue_device_model(std::uint32_t domid, bool stopped, bool logging);

@@ -8,10 +8,12 @@
 #include <utility>
 
 #include "base/fault.hpp"
+#include "hypervisor/qemu/guest_disks.hpp"
 #include "hypervisor/xen/base64.hpp"
 #include "hypervisor/xen/death_watch.hpp"
 #include "hypervisor/xen/device_model.hpp"
 #include "hypervisor/xen/dirty_log.hpp"
+#include "hypervisor/xen/domain_disks.hpp"
 #include "hypervisor/xen/guest_copier.hpp"
 #include "hypervisor/xen/hvm_records.hpp"
 #include "hypervisor/xen/inspect.hpp"
@@ -61,6 +63,10 @@ class Source final : public XenDomain {
   bool alive() const override { return death_.alive(); }
   bool shut_down_in_order() const override { return death_.in_order(); }
   bool device_model_dead() const override { return death_.model_dead(); }
+  Result<std::unique_ptr<GuestDisks>> replicated_disks(const std::filesystem::path& directory) override {
+    if (served_.empty()) return nullptr;
+    return make_domain_disks(handles_, {facts_.domid, facts_.uuid}, monitor_, served_, facts_, directory);
+  }
   void on_ends(std::function<void()> callback) override { death_.on_look(std::move(callback)); }
 
   Result<CaptureReport> synchronize(CheckpointSink& sink,
@@ -78,6 +84,7 @@ class Source final : public XenDomain {
  private:
   [[nodiscard]] bool paravirtual() const noexcept { return facts_.kind == Kind::pv; }
   [[nodiscard]] std::string title() const { return fmt::format("domain {} ({})", facts_.domid, facts_.name); }
+  Status find_disks();
   Status map_memory();
   Status describe();
   Status start_session();
@@ -103,6 +110,8 @@ class Source final : public XenDomain {
   PvGuest pv_;
   HvmRecords hvm_;
   DeviceModel model_;
+  ServedDisks served_{};                  ///< those whose writes are replicated
+  std::shared_ptr<qemu::Qmp> monitor_{};  ///< of the QEMU that serves them, for as long as we are attached
   std::optional<GuestCopier> copier_{};
   DeviceStateWriter device_{};
   std::uint64_t mapped_pages_{};  ///< the domain's page count when it was mapped
@@ -111,13 +120,26 @@ class Source final : public XenDomain {
 };
 
 Status Source::attach() {
-  if (auto watching = death_.start(facts_.device_model()); !watching) return watching;
+  if (auto watching = death_.start(facts_.needs_qemu()); !watching) return watching;
+  if (auto found = find_disks(); !found) return found;
   if (paravirtual())
     if (auto mapped = map_memory(); !mapped) return mapped;
   // Asked now, so that what forbids following it is known before anything is built on the backup.
   if (auto logged = log_.start(1, facts_.video); !logged) return logged;
   log_.stop();
   return describe();
+}
+
+Status Source::find_disks() {
+  if (options_.replicated_disks.empty()) return {};
+  auto monitor = connect_model(facts_.domid);
+  if (!monitor) return std::unexpected(monitor.error());
+  auto served = inspect_served(**monitor, facts_, options_.replicated_disks);
+  if (!served) return std::unexpected(served.error());
+  monitor_ = std::move(*monitor);
+  served_ = std::move(*served);
+  for (const auto& [name, disk] : served_) description_.disks.push_back(qemu::describe(name, disk));
+  return {};
 }
 
 Status Source::map_memory() {
@@ -202,7 +224,7 @@ Status Source::start_session() {
   if (auto logging = log_.start(memory_.gfns(), facts_.video); !logging) return logging;
   if (!facts_.device_model()) return {};
   if (death_.model_dead()) return fail(Errc::closed, fmt::format("the device model of {} has died", title()));
-  if (auto opened = model_.open(); !opened) return opened;
+  if (auto opened = model_.open(monitor_); !opened) return opened;
   return model_.log_writes(true);
 }
 
@@ -269,10 +291,11 @@ Result<CaptureReport> Source::checkpoint(CheckpointSink& sink) {
 
 Status Source::copy_stopped(CheckpointSink& sink, CaptureReport& report) {
   visit_ = {};
-  sink.paused();
   const auto still = Clock::now();
+  // It first ends what it has begun for its emulated disks: its state tells of that, so the mark comes after.
   if (facts_.device_model())
     if (auto stopped = model_.stop(); !stopped) return stopped;
+  sink.paused();
   const auto start = Clock::now();
   if (auto same = check_unchanged(); !same) return same;
   auto log = log_.clean();

@@ -6,7 +6,7 @@
 //
 //   attach: look, refuse ─▶ synchronize: map all, log on, copy while it runs ─▶ capture ... ─▶ detach: all off
 //
-//   capture: stop ─ paused() ─ log CLEAN ─ memcpy of dirty pages ─ vCPU and device records ─ device model ─ run
+//   capture: stop ─ device model stops ─ paused() ─ log CLEAN ─ memcpy of dirty pages ─ vCPU and device records ─ run
 //
 // How a domain is stopped depends on what it is. PV drivers (all PV guests, most others) must connect anew on
 // the backup, so such a guest is asked to suspend itself, by its suspend event channel if it offers one, else
@@ -14,6 +14,7 @@
 #pragma once
 
 #include <chrono>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -21,14 +22,17 @@
 #include <vector>
 
 #include "hypervisor/domain.hpp"
+#include "hypervisor/guest_disks.hpp"
 
 namespace remus::hypervisor::xen {
 
 struct XenAttachOptions {
   std::chrono::milliseconds suspend_timeout{
       10'000};  ///< a cooperative guest must have suspended itself within this
-  /// Virtual devices ("hda") of writable disks the administrator vouches for: shared, replicated otherwise, or scratch. A
-  /// guest with other writable disks is refused.
+  /// Virtual devices ("hda") of writable disks whose writes are to be replicated.
+  std::vector<std::string> replicated_disks{};
+  /// Those the administrator vouches for: shared, replicated otherwise, or scratch. A guest with other writable disks is
+  /// refused.
   std::vector<std::string> vouched_disks{};
   /// The device model stands still until the guest goes on, not only until its state is taken: for comparisons.
   bool hold_model{false};
@@ -53,6 +57,10 @@ class XenDomain : public Domain {
   [[nodiscard]] virtual bool shut_down_in_order() const = 0;
   /// Its device model has died: it can neither go on here nor be checkpointed any more. Quick, on any thread.
   [[nodiscard]] virtual bool device_model_dead() const = 0;
+  /// XenAttachOptions::replicated_disks; null if there are none. `directory`: the guard's own, for a socket. Once.
+  /// Errors: io.
+  [[nodiscard]] virtual Result<std::unique_ptr<GuestDisks>> replicated_disks(
+      const std::filesystem::path& directory) = 0;
   /// `callback` runs, on any thread, when some domain of this host has ended or shut down: perhaps this one; or
   /// its device model.
   virtual void on_ends(std::function<void()> callback) = 0;

@@ -2,6 +2,7 @@
 // rules are tested without Xen.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -18,6 +19,10 @@ struct Disk {
   std::string device{};  ///< "hda", "xvda"
   std::string target{};
   bool writable{};
+  std::string format{};   ///< "raw", "qcow2", ...
+  std::string backend{};  ///< "qdisk" (a QEMU in dom0), "phy" (the kernel of dom0), "tap"
+  bool
+      connected{};  ///< by the guest's PV driver; else an HVM guest uses the device model's emulated disk, if any
 };
 
 struct DomainFacts {
@@ -49,6 +54,10 @@ struct DomainFacts {
   std::uint64_t maximum_kib{};
 
   [[nodiscard]] bool device_model() const noexcept { return kind == Kind::hvm; }
+  /// A QEMU without which it cannot go on: its device model, or one that serves its disks.
+  [[nodiscard]] bool needs_qemu() const noexcept {
+    return device_model() || std::ranges::find(disks, "qdisk", &Disk::backend) != disks.end();
+  }
 };
 
 /// Every reason why this domain cannot be protected, each a sentence; empty if it can. Pure.

@@ -73,13 +73,22 @@ std::vector<Vif> vifs_of(const Handles& handles, std::uint32_t domid, Kind kind,
   return vifs;
 }
 
-void note_devices(const libxl_domain_config& config, DomainFacts& facts) {
+void note_disks(const Handles& handles, const libxl_domain_config& config, DomainFacts& facts) {
+  const auto connected = connected_disks(handles, facts.domid);
   for (int i = 0; i < config.num_disks; ++i) {
     const libxl_device_disk& disk = config.disks[i];
     if (disk.format == LIBXL_DISK_FORMAT_EMPTY) continue;
-    facts.disks.push_back(
-        {text_of(disk.vdev), text_of(disk.pdev_path), disk.readwrite != 0 && disk.is_cdrom == 0});
+    Disk out{.device = text_of(disk.vdev),
+             .target = text_of(disk.pdev_path),
+             .writable = disk.readwrite != 0 && disk.is_cdrom == 0,
+             .format = libxl_disk_format_to_string(disk.format),
+             .backend = libxl_disk_backend_to_string(disk.backend)};
+    out.connected = connected.contains(out.device);
+    facts.disks.push_back(std::move(out));
   }
+}
+
+void note_devices(const libxl_domain_config& config, DomainFacts& facts) {
   facts.passthrough_devices = static_cast<unsigned>(config.num_pcidevs + config.num_dtdevs + config.num_rdms);
   const auto note = [&](int count, const char* what) {
     if (count > 0) facts.other_devices.emplace_back(what);
@@ -116,6 +125,20 @@ Result<std::uint32_t> find_domain(const Handles& handles, std::string_view name_
     return fail(Errc::not_found, fmt::format("this Xen host has no domain '{}'", name_or_id),
                 "`xl list` shows what it has");
   return *found;
+}
+
+std::set<std::string> connected_disks(const Handles& handles, std::uint32_t domid) {
+  constexpr std::string_view connected = "4";
+  std::set<std::string> out;
+  const std::string path = fmt::format("/local/domain/0/backend/qdisk/{}", domid);
+  unsigned count = 0;
+  char** const entries = xs_directory(handles.store(), XBT_NULL, path.c_str(), &count);
+  for (unsigned i = 0; i < count && entries != nullptr; ++i) {
+    const std::string disk = fmt::format("{}/{}", path, entries[i]);
+    if (handles.read(disk + "/state") == connected) out.insert(handles.read(disk + "/dev").value_or(""));
+  }
+  std::free(static_cast<void*>(entries));
+  return out;
 }
 
 std::string name_of(const Handles& handles, std::uint32_t domid) {
@@ -185,6 +208,7 @@ Result<DomainFacts> inspect(Handles& handles, std::uint32_t domid) {
   facts.moving =
       being_saved(domid) || facts.name.ends_with("--incoming") || facts.name.ends_with("--migratedaway");
   facts.vifs = vifs_of(handles, domid, facts.kind, config);
+  note_disks(handles, config, facts);
   note_devices(config, facts);
   const std::string path = Handles::domain_path(domid) + "/memory";
   facts.target_kib = number(handles.read(path + "/target"));

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <memory>
+#include <set>
+#include <string>
 #include <string_view>
 
 #include "hypervisor/xen/domain_facts.hpp"
@@ -13,6 +15,9 @@ namespace remus::hypervisor::xen {
 Result<std::uint32_t> find_domain(const Handles& handles, std::string_view name_or_id);
 /// Its name; empty if it has none.
 [[nodiscard]] std::string name_of(const Handles& handles, std::uint32_t domid);
+
+/// Virtual devices served by a QEMU whose PV frontends are connected ("xvda").
+[[nodiscard]] std::set<std::string> connected_disks(const Handles& handles, std::uint32_t domid);
 
 /// Errors: not_found; io (libxl's words).
 Result<DomainFacts> inspect(Handles& handles, std::uint32_t domid);

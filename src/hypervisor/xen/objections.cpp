@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 
@@ -20,6 +21,51 @@ std::string_view to_string(Kind kind) noexcept {
   }
   return "?";
 }
+
+namespace {
+
+bool names(const std::vector<std::string>& list, const std::string& device) {
+  return std::ranges::find(list, device) != list.end();
+}
+
+std::vector<std::string> disk_objections(const DomainFacts& facts, const XenAttachOptions& options) {
+  std::vector<std::string> out;
+  for (const std::string& name : options.replicated_disks) {
+    const auto disk = std::ranges::find(facts.disks, name, &Disk::device);
+    if (disk == facts.disks.end()) {
+      std::vector<std::string> known;
+      for (const Disk& each : facts.disks)
+        if (each.writable) known.push_back(each.device);
+      out.push_back(fmt::format("it has no disk '{}'; {}", name,
+                                known.empty() ? "it has no disk that it can write"
+                                              : fmt::format("it has: {}", fmt::join(known, ", "))));
+    } else if (!disk->writable) {
+      out.push_back(fmt::format("its disk {} ({}) is read-only: it needs no replication, do not name it",
+                                name, disk->target));
+    } else if (disk->backend != "qdisk") {
+      out.push_back(
+          fmt::format("its disk {} ({}) is served by '{}', past which no writes can be followed: add "
+                      "backendtype=qdisk to its "
+                      "line in the domain's configuration, and start the domain anew",
+                      name, disk->target, disk->backend));
+    } else if (facts.cooperative && !disk->connected) {
+      out.push_back(
+          fmt::format("its PV driver has not taken over its disk {} ({}) yet: wait until it has booted", name,
+                      disk->target));
+    }
+  }
+  for (const Disk& disk : facts.disks)
+    if (disk.writable && !names(options.vouched_disks, disk.device) &&
+        !names(options.replicated_disks, disk.device))
+      out.push_back(fmt::format(
+          "its disk {0} ({1}) can be written, and would not be there after a failover: have it replicated "
+          "(--disk {0}), "
+          "say why it needs no copy (--disk {0}=scratch, shared or external), or make it read-only",
+          disk.device, disk.target));
+  return out;
+}
+
+}  // namespace
 
 std::vector<std::string> objections(const DomainFacts& facts, const XenAttachOptions& options) {
   std::vector<std::string> reasons;
@@ -45,13 +91,7 @@ std::vector<std::string> objections(const DomainFacts& facts, const XenAttachOpt
   if (facts.target_kib != 0 && facts.target_kib + balloon_slack_kib < facts.maximum_kib)
     object(fmt::format("it is ballooned to {} of {} MiB: set memory = maxmem (xl mem-set)",
                        facts.target_kib >> 10, facts.maximum_kib >> 10));
-  for (const Disk& disk : facts.disks)
-    if (disk.writable && std::ranges::find(options.vouched_disks, disk.device) == options.vouched_disks.end())
-      object(
-          fmt::format("its disk {0} ({1}) can be written, and disks of Xen guests are not replicated yet: "
-                      "make it read-only, or "
-                      "say why it needs no copy (--disk {0}=scratch, shared or external)",
-                      disk.device, disk.target));
+  for (std::string& reason : disk_objections(facts, options)) object(std::move(reason));
   for (const std::string& device : facts.other_devices)
     object(fmt::format("it has {}, which cannot be replicated", device));
   if (facts.stub_domain) object("its device model runs in a domain of its own (a stub domain)");

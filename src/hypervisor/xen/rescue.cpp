@@ -9,6 +9,7 @@
 
 #include "hypervisor/xen/device_model.hpp"
 #include "hypervisor/xen/domain.hpp"
+#include "hypervisor/xen/domain_disks.hpp"
 #include "hypervisor/xen/inspect.hpp"
 #include "hypervisor/xen/session_mark.hpp"
 
@@ -71,9 +72,10 @@ Status rescue_xen(std::string_view name_or_id) {
   Handles& handles = **opened;
   auto domid = find_domain(handles, name_or_id);
   if (!domid) return std::unexpected(domid.error());
+  const std::string uuid = uuid_of(handles, *domid);
   SessionMark mark;
-  if (!mark.open(*domid, uuid_of(handles, *domid)))
-    return {};  // nobody has followed it, or whoever did left in order
+  if (!mark.open(*domid, uuid))  // nobody has followed it, or whoever did left in order
+    return rescue_domain_disks(*opened, {*domid, uuid});
   const MarkFields left = const_cast<const MarkFields&>(mark.fields());
   Status result{};
   const auto note = [&](Status status) {
@@ -96,6 +98,7 @@ Status rescue_xen(std::string_view name_or_id) {
   static_cast<void>(xc_domain_subscribe_for_suspend(handles.xc(), *domid, 0));
   if (!being_saved(*domid))
     static_cast<void>(xc_shadow_control(handles.xc(), *domid, XEN_DOMCTL_SHADOW_OP_OFF, nullptr, 0));
+  note(rescue_domain_disks(*opened, {*domid, uuid}));
   if (result) mark.remove();
   return result;
 }

@@ -24,7 +24,7 @@ SessionMark::~SessionMark() {
 
 Status SessionMark::map(std::uint32_t domid, int flags) {
   remove();
-  path_ = fmt::format("{}/{}", directory, domid);
+  path_ = fmt::format("{}/{}{}", directory, domid, what_);
   const Fd file{::open(path_.c_str(), flags | O_RDWR | O_CLOEXEC | O_NOFOLLOW, 0600)};
   if (!file) {
     if (errno == ENOENT) return fail(Errc::not_found, fmt::format("there is no {}", path_.string()));

@@ -6,6 +6,8 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
+#include <utility>
 
 #include "base/error.hpp"
 
@@ -24,7 +26,8 @@ struct MarkFields {
 
 class SessionMark final {
  public:
-  SessionMark() = default;
+  /// `what`: tells a second file of one domain from the first.
+  explicit SessionMark(std::string what = {}) : what_{std::move(what)} {}
   ~SessionMark();
   SessionMark(const SessionMark&) = delete;
   SessionMark& operator=(const SessionMark&) = delete;
@@ -42,6 +45,7 @@ class SessionMark final {
  private:
   Status map(std::uint32_t domid, int flags);
 
+  std::string what_;
   std::filesystem::path path_{};
   volatile MarkFields* fields_{};
   volatile MarkFields nowhere_{};

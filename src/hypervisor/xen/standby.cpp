@@ -126,11 +126,12 @@ Status WaitingDomain::build_steps(const GuestDescription& guest) {
   if (!facts) return std::unexpected(facts.error());
   facts_ = std::move(*facts);
   if (auto cleared = clear_leftover(); !cleared) return std::unexpected(cleared.error());
-  const nlohmann::json config =
-      config_for_this_host(facts_, options_.name + std::string{incoming_suffix}, options_.bridges);
+  const auto config = config_for_this_host(facts_, options_.name + std::string{incoming_suffix},
+                                           options_.bridges, options_.replicas);
+  if (!config) return std::unexpected(config.error());
   built_ = true;
-  if (auto written = write_config(config); !written) return written;
-  if (auto fits = check_host(program_, places_, options_.name, facts_, config); !fits) return fits;
+  if (auto written = write_config(*config); !written) return written;
+  if (auto fits = check_host(program_, places_, options_.name, facts_, *config); !fits) return fits;
 
   // Before anything is made, so that whatever is made can be found by its identity.
   record_.uuid = facts_.uuid;

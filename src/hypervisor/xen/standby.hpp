@@ -34,6 +34,7 @@ struct XenStandbyOptions {
   std::string name{};                               ///< the domain's name, the same on both hosts
   std::filesystem::path runtime_dir{"/run/remus"};  ///< record, configuration and log go to runtime_dir/name
   std::map<std::string, std::string> bridges{};     ///< primary's bridge → ours; absent: same name
+  std::map<std::string, ReplicaPlace> replicas{};   ///< virtual device → where its replica is on this host
   std::filesystem::path program{};                  ///< remus-xen-standby; empty: beside the running program
 };
 

@@ -43,6 +43,21 @@ std::string text_in(const json& object, const char* name) {
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string{};
 }
 
+/// Serial numbers, cache modes and the like stay as they are. False: there is no such disk.
+bool put_replica(json& config, const std::string& device, const ReplicaPlace& place) {
+  const auto disks = config.find("disks");
+  if (disks == config.end() || !disks->is_array()) return false;
+  for (json& disk : *disks) {
+    if (text_in(disk, "vdev") != device) continue;
+    disk["pdev_path"] = place.path.native();
+    disk["format"] = "raw";
+    disk["backend"] = "qdisk";
+    disk.erase("script");
+    return true;
+  }
+  return false;
+}
+
 /// "ovsbr0.100:101" is a port of Open vSwitch's "ovsbr0".
 bool bridge_exists(const std::string& bridge) {
   const auto there = [](const std::string& name) { return fs::exists(fs::path{"/sys/class/net"} / name); };
@@ -95,8 +110,9 @@ Result<StandbyFacts> read_standby_facts(const GuestDescription& guest) {
   }
 }
 
-json config_for_this_host(const StandbyFacts& facts, const std::string& name,
-                          const std::map<std::string, std::string>& bridges) {
+Result<json> config_for_this_host(const StandbyFacts& facts, const std::string& name,
+                                  const std::map<std::string, std::string>& bridges,
+                                  const std::map<std::string, ReplicaPlace>& replicas) {
   json config = facts.config;
   config["c_info"]["name"] = name;
   config["c_info"].erase("domid");
@@ -104,6 +120,9 @@ json config_for_this_host(const StandbyFacts& facts, const std::string& name,
     for (json& nic : *nics)
       if (const auto mapped = bridges.find(text_in(nic, "bridge")); mapped != bridges.end())
         nic["bridge"] = mapped->second;
+  for (const auto& [device, place] : replicas)
+    if (!put_replica(config, device, place))
+      return fail(Errc::corrupt, fmt::format("the primary's domain configuration has no disk '{}'", device));
   return config;
 }
 

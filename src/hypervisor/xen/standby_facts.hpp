@@ -2,11 +2,13 @@
 #pragma once
 
 #include <cstddef>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "hypervisor/domain.hpp"
+#include "hypervisor/standby.hpp"
 #include "hypervisor/xen/restore_stream.hpp"
 
 namespace remus::hypervisor::xen {
@@ -24,9 +26,11 @@ struct StandbyFacts {
 /// Errors: incompatible (not Xen's, another kind), corrupt.
 Result<StandbyFacts> read_standby_facts(const GuestDescription& guest);
 
-/// The configuration for this host: named `name`, bridges renamed, no fixed domain number.
-[[nodiscard]] nlohmann::json config_for_this_host(const StandbyFacts& facts, const std::string& name,
-                                                  const std::map<std::string, std::string>& bridges);
+/// The configuration for this host: named `name`, bridges renamed, no fixed domain number, replicas (raw, served by a QEMU) where
+/// the primary has the images. Errors: corrupt (it has no such disk).
+[[nodiscard]] Result<nlohmann::json> config_for_this_host(
+    const StandbyFacts& facts, const std::string& name, const std::map<std::string, std::string>& bridges,
+    const std::map<std::string, ReplicaPlace>& replicas = {});
 
 /// What of the configuration must be on this host and is not, a sentence each.
 struct HostNeeds {

@@ -33,7 +33,7 @@ class Protected:
 
     def protect(self) -> None:
         began = time.monotonic()
-        self._ask()
+        self.begin()
         self.wait_protected()
         print(f"{self.guest.spec.kind}: protected after {time.monotonic() - began:.0f} s")
 
@@ -72,6 +72,11 @@ class Protected:
         committed = lambda: (self.guard(self.primary).get("epoch") or {}).get("committed") or 0  # noqa: E731
         before = committed()
         eventually(lambda: committed() >= before + count, PATIENCE_S, what=f"{count} more commits", pause=LOOK_S)
+
+    def wait_active(self) -> dict:
+        """The guest runs on the backup; what its guard tells of the failover."""
+        active = lambda: (guard := self.guard(self.backup)).get("state") == "active" and guard  # noqa: E731
+        return eventually(active, PATIENCE_S, what=f"active on {self.backup}", pause=LOOK_S)["failover"]
 
     def moves(self, client) -> None:
         before = client.stats.get("records_in", 0)

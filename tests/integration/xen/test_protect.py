@@ -50,12 +50,7 @@ def goes_on(it: Protected, client, after_s: float) -> None:
     time.sleep(after_s)
     client_knew = client.stats["guest_uptime_ms"]
     it.lab.host(it.primary).power_cut()
-    report = eventually(
-        lambda: (g := it.guard(it.backup)).get("state") == "active" and g,
-        PATIENCE_S,
-        what=f"active on {it.backup}",
-        pause=LOOK_S,
-    )["failover"]
+    report = it.wait_active()
     it.moves(client)
     assert client.stats["guest_uptime_ms"] >= client_knew, "the guest went back behind what the client saw"
     domains = it.lab.host(it.backup).domains()

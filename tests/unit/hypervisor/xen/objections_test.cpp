@@ -14,8 +14,17 @@ DomainFacts good() {
   facts.kind = Kind::hvm;
   facts.target_kib = 262144;
   facts.maximum_kib = 262144;
-  facts.disks.push_back({"hdc", "/srv/install.iso", false});
+  facts.disks.push_back({.device = "hdc", .target = "/srv/install.iso"});
   return facts;
+}
+
+Disk volume(const char* backend = "phy") {
+  return {.device = "xvda",
+          .target = "/dev/vg/web1",
+          .writable = true,
+          .format = "raw",
+          .backend = backend,
+          .connected = true};
 }
 
 std::string only_reason(const DomainFacts& facts, const XenAttachOptions& options = {}) {
@@ -60,7 +69,7 @@ TEST(XenObjections, EachReasonIsTold) {
 
 TEST(XenObjections, AWritableDiskIsNamedUnlessVouchedFor) {
   DomainFacts facts = good();
-  facts.disks.push_back({"xvda", "/dev/vg/web1", true});
+  facts.disks.push_back(volume());
   const std::string reason = only_reason(facts);
   EXPECT_NE(reason.find("xvda"), std::string::npos);
   EXPECT_NE(reason.find("/dev/vg/web1"), std::string::npos);
@@ -68,11 +77,29 @@ TEST(XenObjections, AWritableDiskIsNamedUnlessVouchedFor) {
   EXPECT_EQ(objections(facts, {.vouched_disks = {"xvdb"}}).size(), 1U);
 }
 
+TEST(XenObjections, AReplicatedDiskIsServedByAQemuThatTheGuestUses) {
+  const XenAttachOptions options{.replicated_disks = {"xvda"}};
+  DomainFacts facts = good();
+  EXPECT_NE(only_reason(facts, options).find("no disk 'xvda'"), std::string::npos);
+  facts.disks.push_back(volume("qdisk"));
+  EXPECT_TRUE(objections(facts, options).empty());
+  Disk& disk = facts.disks.back();
+  disk.backend = "phy";
+  EXPECT_NE(only_reason(facts, options).find("backendtype=qdisk"), std::string::npos);
+  disk.backend = "qdisk";
+  disk.connected = false;  // an emulated disk, for a guest without PV drivers
+  EXPECT_TRUE(objections(facts, options).empty());
+  facts.cooperative = true;
+  EXPECT_NE(only_reason(facts, options).find("until it has booted"), std::string::npos);
+  disk.writable = false;
+  EXPECT_NE(only_reason(facts, options).find("read-only"), std::string::npos);
+}
+
 TEST(XenObjections, AllReasonsAtOnce) {
   DomainFacts facts = good();
   facts.passthrough_devices = 1;
   facts.moving = true;
-  facts.disks.push_back({"xvda", "/dev/vg/web1", true});
+  facts.disks.push_back(volume());
   EXPECT_EQ(objections(facts, {}).size(), 3U);
 }
 

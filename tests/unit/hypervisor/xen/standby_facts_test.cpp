@@ -93,11 +93,34 @@ TEST(StandbyFacts, ConfigurationIsMadeThisHosts) {
       json::array({{{"bridge", "xenbr0"}}, {{"bridge", "dmz"}}, json::object()});
   const auto facts = read_standby_facts(guest);
   ASSERT_TRUE(facts);
-  const json config = config_for_this_host(*facts, "web1--incoming", {{"xenbr0", "br7"}});
+  const json config = config_for_this_host(*facts, "web1--incoming", {{"xenbr0", "br7"}}).value();
   EXPECT_EQ(config["c_info"]["name"], "web1--incoming");
   EXPECT_FALSE(config["c_info"].contains("domid"));
   EXPECT_EQ(config["nics"][0]["bridge"], "br7");
   EXPECT_EQ(config["nics"][1]["bridge"], "dmz");
+}
+
+TEST(StandbyFacts, AReplicaStandsWhereThePrimaryHasTheImage) {
+  auto guest = described();
+  guest.details["config"]["disks"] =
+      json::array({{{"vdev", "xvda"},
+                    {"pdev_path", "/srv/a.qcow2"},
+                    {"format", "qcow2"},
+                    {"backend", "qdisk"},
+                    {"readwrite", 1}},
+                   {{"vdev", "xvdb"}, {"pdev_path", "/srv/b.iso"}, {"format", "raw"}, {"backend", "phy"}}});
+  const auto facts = read_standby_facts(guest);
+  ASSERT_TRUE(facts);
+  const auto config = config_for_this_host(*facts, "web1", {}, {{"xvda", {.path = "/srv/a.qcow2.raw"}}});
+  ASSERT_TRUE(config);
+  const json replica{{"vdev", "xvda"},
+                     {"pdev_path", "/srv/a.qcow2.raw"},
+                     {"format", "raw"},
+                     {"backend", "qdisk"},
+                     {"readwrite", 1}};
+  EXPECT_EQ(config->at("disks")[0], replica);
+  EXPECT_EQ(config->at("disks")[1], facts->config["disks"][1]);
+  EXPECT_FALSE(config_for_this_host(*facts, "web1", {}, {{"xvdz", {}}}));
 }
 
 TEST(StandbyFacts, WhatThisHostLacksIsNamed) {
