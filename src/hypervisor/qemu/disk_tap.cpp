@@ -53,9 +53,8 @@ Result<bool> await_end(Qmp& qmp, const std::string& id, bool whole_only, std::ch
   }
 }
 
-/// Ends a job that has broken, in a moment in which the guest writes nothing: QEMU (7.2 at least) frees what it keeps of writes
-/// to the target when such a job ends, without waiting for those under way, and then writes to it.
-Status end_broken_job(Qmp& qmp, const std::string& id, std::chrono::milliseconds timeout) {
+/// Stops the guest for `body`.
+Status while_stopped(Qmp& qmp, std::chrono::milliseconds timeout, const std::function<Status()>& body) {
   auto state = qmp.execute("query-status");
   if (!state) return std::unexpected(state.error());
   const bool runs = state->value("running", false);
@@ -66,12 +65,7 @@ Status end_broken_job(Qmp& qmp, const std::string& id, std::chrono::milliseconds
   if (runs)
     if (auto stopped = qmp.execute("stop", json::object(), timeout); !stopped)
       ended = std::unexpected(stopped.error());
-  if (ended) {
-    auto cancelled = qmp.execute("block-job-cancel", {{"device", id}, {"force", true}}, timeout);
-    // It may have been gone, and QEMU knew of none to cancel.
-    if (auto gone = await_end(qmp, id, false, cancelled ? timeout : std::chrono::milliseconds{0}); !gone)
-      ended = std::unexpected(cancelled ? gone.error() : cancelled.error());
-  }
+  if (ended) ended = body();
   // Also when the stop was answered late: it is carried out all the same.
   if (runs)
     if (auto resumed = qmp.execute("cont", json::object(), timeout); !resumed && ended)
@@ -79,6 +73,23 @@ Status end_broken_job(Qmp& qmp, const std::string& id, std::chrono::milliseconds
   if (runs)
     if (Status unmarked = take_mark(qmp, stop_mark); !unmarked && ended) ended = unmarked;
   return ended;
+}
+
+/// Runs `body` while nothing of the guest's is under way or begins.
+Status while_still(Qmp& qmp, std::chrono::milliseconds timeout, const Standstill& standstill,
+                   const std::function<Status()>& body) {
+  const auto stopped = [&] { return while_stopped(qmp, timeout, body); };
+  return standstill ? standstill(stopped) : stopped();
+}
+
+/// Ends a job that has broken, in a moment in which the guest writes nothing: QEMU (7.2 at least) frees what it keeps of writes
+/// to the target when such a job ends, without waiting for those under way, and then writes to it.
+Status end_broken_job(Qmp& qmp, const std::string& id, std::chrono::milliseconds timeout) {
+  auto cancelled = qmp.execute("block-job-cancel", {{"device", id}, {"force", true}}, timeout);
+  // It may have been gone, and QEMU knew of none to cancel.
+  auto gone = await_end(qmp, id, false, cancelled ? timeout : std::chrono::milliseconds{0});
+  if (gone) return {};
+  return std::unexpected(cancelled ? gone.error() : cancelled.error());
 }
 
 }  // namespace
@@ -95,8 +106,7 @@ Status end_job(Qmp& qmp, const std::string& id, std::chrono::milliseconds timeou
     if (!ended) return std::unexpected(ended.error());
     if (*ended) return {};
   }
-  const auto end = [&] { return end_broken_job(qmp, id, timeout); };
-  return standstill ? standstill(end) : end();
+  return while_still(qmp, timeout, standstill, [&] { return end_broken_job(qmp, id, timeout); });
 }
 
 DiskTap::DiskTap(std::shared_ptr<Qmp> qmp, Disk disk, unsigned number, Standstill standstill)
@@ -113,6 +123,15 @@ DiskTap::~DiskTap() {
 
 Status DiskTap::insert(const std::function<Status(Fd)>& serve) {
   if (Status added = add_target(serve); !added) return added;
+  const auto begin = [this] { return start_job(); };
+  // Such a thread may write through the mirror before its job has begun, and what the job keeps of writes is there (QEMU 7.2
+  // at least): QEMU dies of that.
+  const Status begun = disk_.threaded ? while_still(*qmp_, job_timeout, standstill_, begin) : begin();
+  if (!begun) static_cast<void>(remove());
+  return begun;
+}
+
+Status DiskTap::start_job() {
   auto started =
       qmp_->execute("blockdev-mirror",
                     {{"job-id", job_},
@@ -125,17 +144,11 @@ Status DiskTap::insert(const std::function<Status(Fd)>& serve) {
                      {"on-target-error", "stop"},
                      {"filter-node-name", filter_}},
                     job_timeout);
-  if (!started) {
-    static_cast<void>(remove());
+  if (!started)
     return std::unexpected(
         started.error().in(fmt::format("following the writes to disk '{}'", disk_.device)));
-  }
   has_job_ = true;
-  if (Status ready = await_ready(); !ready) {
-    static_cast<void>(remove());
-    return ready;
-  }
-  return {};
+  return await_ready();
 }
 
 /// Before it is ready a job can only be ended as if it had broken.

@@ -55,6 +55,7 @@ class DiskTap final {
 
  private:
   Status add_target(const std::function<Status(Fd)>& serve);
+  Status start_job();
   Status await_ready();
   [[nodiscard]] Status broken() const;
 

@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <set>
+#include <thread>
 #include <utility>
 
 #include "hypervisor/qemu/guest_disks.hpp"
@@ -17,11 +19,11 @@ namespace remus::hypervisor::xen {
 namespace {
 
 constexpr const char* mark_name = ".disks";
-/// After so many answers QEMU has been round its main loop, and has begun whatever stood in the rings when the domain was paused.
-constexpr unsigned rounds = 2;
+/// By then QEMU's I/O threads have begun whatever stood in the rings when the domain was paused; it ends when QEMU is stopped.
+constexpr std::chrono::milliseconds rings_emptied{20};
 
 /// The domain begins nothing while `body` runs.
-Status stand_still(Handles& handles, std::uint32_t domid, SessionMark& mark, qemu::Qmp& monitor,
+Status stand_still(Handles& handles, std::uint32_t domid, SessionMark& mark,
                    const std::function<Status()>& body) {
   mark.fields().pausing = 1;
   if (xc_domain_pause(handles.xc(), domid) != 0) {
@@ -30,10 +32,8 @@ Status stand_still(Handles& handles, std::uint32_t domid, SessionMark& mark, qem
     return domain_state(handles, domid) ? handles.fail_call(fmt::format("cannot pause domain {}", domid))
                                         : body();
   }
-  Status done{};
-  for (unsigned i = 0; i < rounds && done; ++i)
-    if (auto answer = monitor.execute("query-status"); !answer) done = std::unexpected(answer.error());
-  if (done) done = body();
+  std::this_thread::sleep_for(rings_emptied);
+  Status done = body();
   if (xc_domain_unpause(handles.xc(), domid) != 0 && domain_state(handles, domid) && done)
     return handles.fail_call(fmt::format("cannot unpause domain {}", domid));
   mark.fields().pausing = 0;
@@ -57,7 +57,7 @@ class DomainDisks final : public GuestDisks {
               const std::filesystem::path& directory) {
     if (Status marked = mark_.create(domid_, uuid); !marked) return marked;
     disks_ = qemu::make_guest_disks(monitor_, served, directory, [this](const auto& body) {
-      return stand_still(*handles_, domid_, mark_, *monitor_, body);
+      return stand_still(*handles_, domid_, mark_, body);
     });
     for (const auto& [name, disk] : served)
       for (const Disk& known : facts.disks)
@@ -136,9 +136,8 @@ Status rescue_domain_disks(const std::shared_ptr<Handles>& handles, const Domain
   }
   auto monitor = connect_model(domain.domid);
   if (!monitor) return std::unexpected(monitor.error());
-  Status gone = qemu::remove_leftovers(**monitor, [&](const auto& body) {
-    return stand_still(*handles, domain.domid, mark, **monitor, body);
-  });
+  Status gone = qemu::remove_leftovers(
+      **monitor, [&](const auto& body) { return stand_still(*handles, domain.domid, mark, body); });
   if (gone) mark.remove();
   return gone;
 }

@@ -68,6 +68,14 @@ TEST_F(RealDisk, ADiskServedByAnIoThreadIsReadWithoutQemu) {
       EXPECT_EQ(copy.image, truth);
     }
     ASSERT_TRUE(disks->end_reading());
+
+    remus::test::TempDir spill;
+    disk::WriteLog log{{.disk_bytes = disk_bytes}, disk::test::small_pool(spill, 64, 256)};
+    const Serving serving = serve(log);
+    ASSERT_TRUE(disks->follow(0, [this](Fd fd) { return server_->serve(std::move(fd)); }));
+    EXPECT_TRUE(disks->broken()->empty());
+    EXPECT_EQ(qmp_->execute("query-status")->value("status", ""), "running") << "stopped while the job began";
+    EXPECT_TRUE(disks->leave(0));
   }
   EXPECT_EQ(qmp_->execute("query-status")->value("status", ""), "running");
 }
