@@ -234,7 +234,9 @@ Status FilterRedirector::detach() {
   const std::lock_guard lock{mutex_};
   ports_.clear();
   // A guest that has just died may fail us before its monitor's end is noticed: asking makes sure.
-  if (!result) static_cast<void>(qmp_->execute("query-status"));
+  if (!result)
+    if (const auto answer = qmp_->execute("query-status"); !answer && answer.error().kind == Errc::closed)
+      return {};
   if (qmp_->closed()) return {};
   return result;
 }
