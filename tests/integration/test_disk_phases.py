@@ -18,6 +18,7 @@ PREPARING = ["disk.session_recorded", "sync.disk_hashes", "sync.disk"]
 HOLDING = ["recv.disk_writes", "disk.held", "disk.committed", "disk.journal_durable", "disk.applied", "disk.settled"]
 # Host and guard both gone before the guest runs: the disks are whole, the memory is lost.
 NOTHING_LEFT = ["disk.activated"]
+SUCCEEDING = ["disk.record_taken"]  # by the guard after a dead one
 SHORT = {"disk.copy", "send.disk_writes", "disk.held", "disk.applied"}
 SELDOM = {"disk.settled"}  # passed once in 32 MiB
 ROUND = 20
@@ -106,7 +107,7 @@ def test_backup_guard_dies(pair, database, point):
 def test_primary_guard_dies_with_the_record_in_its_hands(pair, database):
     """The next one finds a record that ended when it was read, and must not believe it."""
     pair.wait_protected()
-    pair.arm(pair.primary, "disk.record_taken=kill@1")
+    pair.arm(pair.primary, f"{SUCCEEDING[0]}=kill@1")
     pair.lab.host(pair.primary).signal(pair.guard_pid(pair.primary), signal.SIGKILL)
     eventually(lambda: pair.struck(pair.primary), 60, what="the guard dies")
     database.moves()

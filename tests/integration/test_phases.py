@@ -82,7 +82,7 @@ def test_every_fault_point_is_struck():
         if "xen" in source.relative_to(SOURCES).parts:  # those strike in xen/
             continue
         named |= set(re.findall(r'REMUS_FAULT_POINT\("([^"]+)"\)', source.read_text()))
-    of_disks = set(disks.COPYING + disks.COMMITTING + disks.PREPARING + disks.HOLDING + disks.NOTHING_LEFT)
+    of_disks = set(disks.COPYING + disks.COMMITTING + disks.PREPARING + disks.HOLDING + disks.NOTHING_LEFT + disks.SUCCEEDING)
     assert named == of_disks | set(SYNCHRONIZING + COMMITTING + PREPARING + HOLDING + ACTIVATED + NOTHING_LEFT)
 
 
