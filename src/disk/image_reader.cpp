@@ -6,11 +6,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <cstdlib>
-#include <thread>
 
-#include "base/token_bucket.hpp"
+#include "disk/copy_pace.hpp"
 
 namespace remus::disk {
 
@@ -56,8 +54,7 @@ std::uint64_t ImageReader::next_hole(std::uint64_t offset) const {
 class ImageReader::Run final {
  public:
   Run(const ImageReader& reader, CopySink& sink, const CopyControl& control, std::uint64_t total_bytes)
-      : reader_{reader}, sink_{sink}, control_{control} {
-    progress_.total_bytes = total_bytes;
+      : reader_{reader}, sink_{sink}, align_{control.align_bytes}, pace_{control, total_bytes} {
     buffer_.reset(static_cast<std::byte*>(
         std::aligned_alloc(direct_align_bytes, chunk_bytes + 2 * direct_align_bytes)));
   }
@@ -65,15 +62,14 @@ class ImageReader::Run final {
   Status range(CopyRange range) {
     if (!buffer_) return fail(Errc::exhausted, "no memory to read the guest's disk into");
     const std::uint64_t end = range.offset + range.bytes;
-    const std::uint64_t align = control_.align_bytes;
-    for (std::uint64_t at = range.offset; at < end;) {  // the range's beginning, or a multiple of `align`
+    for (std::uint64_t at = range.offset; at < end;) {  // the range's beginning, or a multiple of `align_`
       const std::uint64_t data = std::min(reader_.next_data(at), end);
-      if (const std::uint64_t to = data == end ? end : down(data, align); to > at) {
+      if (const std::uint64_t to = data == end ? end : down(data, align_); to > at) {
         if (Status passed = holes(at, to); !passed) return passed;
         at = to;
         continue;
       }
-      const std::uint64_t to = std::min(up(std::max(reader_.next_hole(data), at + 1), align), end);
+      const std::uint64_t to = std::min(up(std::max(reader_.next_hole(data), at + 1), align_), end);
       if (Status read = all_of(at, to); !read) return read;
       at = to;
     }
@@ -84,11 +80,11 @@ class ImageReader::Run final {
   Status holes(std::uint64_t at, std::uint64_t end) {
     while (at < end) {
       const std::uint64_t bytes = std::min(end - at, hole_bytes_max);
-      if (control_.stop.stop_requested()) return stopped();
+      if (Status wanted = pace_.may_go_on(); !wanted) return wanted;
       const auto ticket = sink_.begin(at, bytes);
       if (reader_.next_data(at) >= at + bytes) {
         if (Status taken = sink_.finish_zero(ticket); !taken) return taken;
-        done(bytes);
+        pace_.passed(bytes);
       } else {
         sink_.abandon(ticket);
         if (Status read = all_of(at, at + bytes); !read) return read;
@@ -102,20 +98,16 @@ class ImageReader::Run final {
     while (at < end) {
       // Chunks end at multiples of their length, so that ranges of any alignment do not make all reads unaligned.
       const std::uint64_t bytes = std::min<std::uint64_t>(end - at, chunk_bytes - at % chunk_bytes);
-      if (Status waited = wait_for_turn(); !waited) return waited;
-      bucket_.take(bytes);
+      if (Status waited = pace_.wait(bytes, [] { return Status{}; }); !waited) return waited;
       const auto ticket = sink_.begin(at, bytes);
       auto data = read(at, static_cast<std::size_t>(bytes));
       if (!data) {
         sink_.abandon(ticket);
         return std::unexpected(data.error());
       }
-      // Allocated, but never written or cleared: costs the log and the link nothing.
-      const bool zero = data->front() == std::byte{0} &&
-                        std::ranges::equal(data->first(data->size() - 1), data->subspan(1));
+      const bool zero = all_zero(*data);
       if (Status taken = zero ? sink_.finish_zero(ticket) : sink_.finish(ticket, *data); !taken) return taken;
-      progress_.read_bytes += bytes;
-      done(bytes);
+      pace_.read(bytes);
       at += bytes;
     }
     return {};
@@ -138,35 +130,11 @@ class ImageReader::Run final {
     return std::span<const std::byte>{buffer_.get() + (offset - first), bytes};
   }
 
-  void done(std::uint64_t bytes) {
-    progress_.done_bytes += bytes;
-    if (control_.progress) control_.progress(progress_);
-  }
-
-  /// Looks again now and then: the rate may have changed, or somebody wants the copy ended.
-  Status wait_for_turn() {
-    constexpr TokenBucket::Duration step = std::chrono::milliseconds{50};
-    constexpr TokenBucket::Duration short_step = std::chrono::milliseconds{2};
-    while (!control_.stop.stop_requested()) {
-      const auto now = std::chrono::steady_clock::now();
-      if (const std::uint64_t rate = control_.bytes_per_s; rate != bucket_.rate_bytes_per_s())
-        bucket_.set_rate(rate, now);
-      const auto wait = bucket_.wait(now);
-      const bool may_read = !control_.may_read || control_.may_read();
-      if (may_read && wait == TokenBucket::Duration::zero()) return {};
-      std::this_thread::sleep_for(may_read ? std::min(wait, step) : short_step);
-    }
-    return stopped();
-  }
-
-  static std::unexpected<Error> stopped() { return fail(Errc::closed, "copying the disk was ended"); }
-
   const ImageReader& reader_;
   CopySink& sink_;
-  const CopyControl& control_;
+  std::uint64_t align_;
   std::unique_ptr<std::byte, FreeBuffer> buffer_{};
-  TokenBucket bucket_{control_.bytes_per_s, std::chrono::steady_clock::now()};
-  CopyProgress progress_{};
+  CopyPace pace_;
 };
 
 Status ImageReader::copy(std::span<const CopyRange> ranges, CopySink& sink, const CopyControl& control) {

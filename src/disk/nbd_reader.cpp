@@ -6,9 +6,8 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <thread>
 
-#include "base/token_bucket.hpp"
+#include "disk/copy_pace.hpp"
 
 namespace remus::disk {
 
@@ -90,9 +89,7 @@ Result<std::vector<NbdReader::Extent>> NbdReader::status(std::uint64_t offset, s
 class NbdReader::Run final {
  public:
   Run(NbdReader& reader, CopySink& sink, const CopyControl& control, std::uint64_t total_bytes)
-      : reader_{reader}, sink_{sink}, control_{control} {
-    progress_.total_bytes = total_bytes;
-  }
+      : reader_{reader}, sink_{sink}, align_{control.align_bytes}, pace_{control, total_bytes} {}
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
   ~Run() {
@@ -104,7 +101,6 @@ class NbdReader::Run final {
 
   Status range(CopyRange range) {
     const std::uint64_t end = range.offset + range.bytes;
-    const std::uint64_t align = control_.align_bytes;
     std::uint64_t at = range.offset;       // what is there is known up to here,
     std::uint64_t pending = range.offset;  // and from here on it is data that was not read yet
     const auto read_to = [&](std::uint64_t to) -> Status {
@@ -120,14 +116,14 @@ class NbdReader::Run final {
         at += extent.bytes;
         if (!extent.hole) continue;
         const std::uint64_t from =
-            extent.offset == pending ? pending : (extent.offset + align - 1) / align * align;
-        const std::uint64_t to = at == end ? end : at / align * align;
+            extent.offset == pending ? pending : (extent.offset + align_ - 1) / align_ * align_;
+        const std::uint64_t to = at == end ? end : at / align_ * align_;
         if (from >= to) continue;
         if (Status read = read_to(from); !read) return read;
         if (Status passed = hole({from, to - from, true}); !passed) return passed;
         pending = to;
       }
-      if (Status read = read_to(at == end ? end : at / align * align); !read) return read;
+      if (Status read = read_to(at == end ? end : at / align_ * align_); !read) return read;
     }
     return {};
   }
@@ -154,7 +150,7 @@ class NbdReader::Run final {
   Status hole(const Extent& extent) {
     for (std::uint64_t at = 0; at < extent.bytes;) {
       const Extent part{extent.offset + at, std::min(extent.bytes - at, hole_bytes_max), true};
-      if (control_.stop.stop_requested()) return stopped();
+      if (Status wanted = pace_.may_go_on(); !wanted) return wanted;
       const auto ticket = sink_.begin(part.offset, part.bytes);
       auto now = reader_.status(part.offset, part.bytes);
       const bool still = now && now->size() == 1 && now->front().hole && now->front().bytes == part.bytes;
@@ -164,7 +160,7 @@ class NbdReader::Run final {
         if (Status read = data(part); !read) return read;
       } else {
         if (Status taken = sink_.finish_zero(ticket); !taken) return taken;
-        done(part.bytes);
+        pace_.passed(part.bytes);
       }
       at += part.bytes;
     }
@@ -180,8 +176,8 @@ class NbdReader::Run final {
       Read& read = reads_[next_];
       if (Status ended = settle(read); !ended) return ended;
       next_ = (next_ + 1) % reads_.size();
-      if (Status waited = wait_for_turn(); !waited) return waited;
-      bucket_.take(bytes);
+      // A QEMU that cannot get rid of its answers cannot stop its guest.
+      if (Status waited = pace_.wait(bytes, [this] { return finish(); }); !waited) return waited;
       read.buffer.resize(chunk_bytes);
       read.offset = offset;
       read.bytes = bytes;
@@ -208,7 +204,7 @@ class NbdReader::Run final {
         return unreadable(read.offset);
       }
       if (completed == 1) return take(read);
-      if (control_.stop.stop_requested()) return stopped();
+      if (Status wanted = pace_.may_go_on(); !wanted) return wanted;
       if (Clock::now() > give_up)
         return fail(Errc::timeout, fmt::format("no answer for {} s to a read of the disk at byte {}",
                                                silence_max.count(), read.offset));
@@ -220,49 +216,21 @@ class NbdReader::Run final {
   Status take(Read& read) {
     read.under_way = false;
     const std::span data{read.buffer.data(), read.bytes};
-    // Allocated, but never written or cleared: costs the log and the link nothing.
-    const bool zero =
-        data.front() == std::byte{0} && std::ranges::equal(data.first(data.size() - 1), data.subspan(1));
+    const bool zero = all_zero(data);
     if (Status taken = zero ? sink_.finish_zero(read.ticket) : sink_.finish(read.ticket, data); !taken)
       return taken;
-    progress_.read_bytes += read.bytes;
-    done(read.bytes);
+    pace_.read(read.bytes);
     return {};
   }
 
-  void done(std::uint64_t bytes) {
-    progress_.done_bytes += bytes;
-    if (control_.progress) control_.progress(progress_);
-  }
-
-  /// Looks again now and then: the rate may have changed, or somebody wants the copy ended. Nothing is under way
-  /// meanwhile: a QEMU that cannot get rid of its answers cannot stop its guest.
-  Status wait_for_turn() {
-    constexpr TokenBucket::Duration step = std::chrono::milliseconds{50};
-    constexpr TokenBucket::Duration short_step = std::chrono::milliseconds{2};
-    while (!control_.stop.stop_requested()) {
-      const auto now = Clock::now();
-      if (const std::uint64_t rate = control_.bytes_per_s; rate != bucket_.rate_bytes_per_s())
-        bucket_.set_rate(rate, now);
-      const auto wait = bucket_.wait(now);
-      const bool may_read = !control_.may_read || control_.may_read();
-      if (may_read && wait == TokenBucket::Duration::zero()) return {};
-      if (Status settled = finish(); !settled) return settled;
-      std::this_thread::sleep_for(may_read ? std::min(wait, step) : short_step);
-    }
-    return stopped();
-  }
-
-  static std::unexpected<Error> stopped() { return fail(Errc::closed, "copying the disk was ended"); }
   static std::unexpected<Error> unreadable(std::uint64_t offset) {
     return fail(Errc::io, fmt::format("cannot read the disk at byte {}: {}", offset, library_words()));
   }
 
   NbdReader& reader_;
   CopySink& sink_;
-  const CopyControl& control_;
-  TokenBucket bucket_{control_.bytes_per_s, Clock::now()};
-  CopyProgress progress_{};
+  std::uint64_t align_;
+  CopyPace pace_;
   std::array<Read, reads_max> reads_{};
   std::size_t next_{};
 };

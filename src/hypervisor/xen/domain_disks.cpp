@@ -34,7 +34,8 @@ Status stand_still(Handles& handles, std::uint32_t domid, SessionMark& mark,
   }
   std::this_thread::sleep_for(rings_emptied);
   Status done = body();
-  if (xc_domain_unpause(handles.xc(), domid) != 0 && domain_state(handles, domid) && done)
+  // Else the mark stays: a rescue unpauses it.
+  if (xc_domain_unpause(handles.xc(), domid) != 0 && domain_state(handles, domid))
     return handles.fail_call(fmt::format("cannot unpause domain {}", domid));
   mark.fields().pausing = 0;
   return done;
