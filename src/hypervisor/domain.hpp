@@ -21,7 +21,7 @@ struct CaptureReport {
   std::uint64_t pause_us{};   ///< guest stopped → told to resume
   std::uint64_t stop_us{};    ///< asked to stop → stopped
   std::uint64_t copy_us{};    ///< pages into the sink
-  std::uint64_t device_us{};  ///< device state into the sink
+  std::uint64_t device_us{};  ///< device state into the sink; on Xen some of it when the guest runs again
   std::uint64_t pages{};      ///< pages with content
   std::uint64_t zero_pages{};
   std::uint64_t device_bytes{};

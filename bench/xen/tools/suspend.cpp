@@ -20,6 +20,7 @@
 
 #include "hypervisor/xen/handles.hpp"
 #include "hypervisor/xen/inspect.hpp"
+#include "hypervisor/xen/ioreq_servers.hpp"
 #include "hypervisor/xen/suspender.hpp"
 
 namespace {
@@ -47,7 +48,8 @@ class ByEvent final : public Way {
   Status open() {
     auto handles = Handles::open();
     if (!handles) return std::unexpected(handles.error());
-    suspender_ = std::make_unique<Suspender>(*handles, facts_, mark_);
+    suspender_ = std::make_unique<Suspender>(
+        *handles, std::make_shared<IoreqServers>(*handles, facts_.domid, facts_.vcpus), facts_, mark_);
     return suspender_->open();
   }
   Status stop() override { return suspender_->stop(patience); }

@@ -4,12 +4,14 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <spdlog/spdlog.h>
+#include <sys/inotify.h>
 #include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstdlib>
+#include <cstring>
 #include <span>
 #include <string_view>
 #include <thread>
@@ -28,6 +30,7 @@ constexpr int pipe_bytes_wanted =
     4 << 10;  // the least there is; the smallest state seen has 10 KiB (HVM with PV drivers)
 constexpr std::size_t context_bytes_usual = 256U << 10;
 constexpr int look_interval_ms = 20;
+constexpr int outlive_look_ms = 1;
 constexpr std::chrono::milliseconds patience{5000};
 constexpr unsigned arm_tries_max = 16;
 constexpr const char* save_command = "xen-save-devices-state";
@@ -42,11 +45,13 @@ void append_text(DeviceStateWriter& state, std::string_view text) {
 }
 
 /// Keeps a pipe until the device model writes to it, which it may yet do: by then our descriptor's number could be
-/// another file's, which QEMU would truncate, and without a reader it would wait for one for ever.
-void outlive(Fd read_end, Fd write_end) {
-  std::thread{[read_end = std::move(read_end), write_end = std::move(write_end)] {
+/// another file's, which QEMU would truncate, and without a reader it would wait for one for ever. The guest runs meanwhile,
+/// so its ioreq server must not stay disabled when QEMU stops after all.
+void outlive(Fd read_end, Fd write_end, std::shared_ptr<const IoreqServers> servers) {
+  std::thread{[read_end = std::move(read_end), write_end = std::move(write_end),
+               servers = std::move(servers)] {
     pollfd ready{read_end.get(), POLLIN, 0};
-    while (::poll(&ready, 1, -1) < 0 && errno == EINTR) continue;
+    while (::poll(&ready, 1, outlive_look_ms) <= 0) static_cast<void>(servers->enable());
   }}.detach();
 }
 
@@ -69,6 +74,8 @@ Status DeviceModel::open(std::shared_ptr<qemu::Qmp> monitor) {
   }
   monitor_ = std::move(monitor);
   context_.resize(context_bytes_usual);
+  // Without it, its first bytes tell, half of its state later.
+  if (!opens_) opens_.reset(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
   remembers_places_ = !places().empty();
   return {};
 }
@@ -105,6 +112,7 @@ Status DeviceModel::arm() {
   if (bytes <= 0) return fail_errno(errno, "cannot set the size of a pipe");
   pipe_bytes_ = static_cast<std::size_t>(bytes);
   const std::string path = fmt::format("/proc/{}/fd/{}", ::getpid(), write_end_.get());
+  pipe_watch_ = opens_ ? ::inotify_add_watch(opens_.get(), path.c_str(), IN_OPEN) : -1;
   if (auto sent = monitor_->arm(save_command, {{"filename", path}, {"live", false}}); !sent)
     return std::unexpected(sent.error().in("the device model's state"));
   armed_ = true;
@@ -127,7 +135,7 @@ Status DeviceModel::stop() {
   armed_ = false;
   if (!sent) return std::unexpected(sent.error().in("stopping the device model"));
   stopped_ = true;
-  return await_first_bytes();
+  return await_standing();
 }
 
 Status DeviceModel::stop_held() {
@@ -139,11 +147,29 @@ Status DeviceModel::stop_held() {
   return arm();
 }
 
-Status DeviceModel::await_first_bytes() {
+bool DeviceModel::opened_by_it() {
+  // Earlier pipes' events are there, too: that they are gone.
+  alignas(inotify_event) std::array<char, 16 * sizeof(inotify_event)> events{};
+  for (;;) {
+    const ssize_t got = ::read(opens_.get(), events.data(), events.size());
+    if (got <= 0) return false;
+    // Of something that is no directory: events without a name, all of one size.
+    for (std::size_t at = 0; at + sizeof(inotify_event) <= static_cast<std::size_t>(got);
+         at += sizeof(inotify_event)) {
+      inotify_event event{};
+      std::memcpy(&event, events.data() + at, sizeof event);
+      if (event.wd == pipe_watch_ && (event.mask & IN_OPEN) != 0) return true;
+    }
+  }
+}
+
+Status DeviceModel::await_standing() {
   const auto deadline = Clock::now() + patience;
   for (;;) {
-    pollfd ready{read_end_.get(), POLLIN, 0};
-    if (::poll(&ready, 1, look_interval_ms) > 0) break;
+    std::array<pollfd, 2> ready{{{read_end_.get(), POLLIN, 0}, {opens_.get(), POLLIN, 0}}};
+    if (::poll(ready.data(), ready.size(), look_interval_ms) > 0 &&
+        (ready[0].revents != 0 || (ready[1].revents != 0 && opened_by_it())))
+      break;
     if (monitor_->fired_is_answered()) {
       auto done = monitor_->await_fired();
       stopped_ = hold_;
@@ -206,7 +232,7 @@ void DeviceModel::let_go() {
   if (stopped_ && write_end_) {
     spdlog::warn("the device model of domain {} has not yet done what it was told; its pipe is kept for it",
                  domid_);
-    outlive(std::move(read_end_), std::move(write_end_));
+    outlive(std::move(read_end_), std::move(write_end_), servers_);
   }
   read_end_.reset();
   write_end_.reset();

@@ -1,14 +1,16 @@
 // The device model (QEMU) of an HVM guest: stopped with it, asked for its state, told to log what it writes
 // to memory.
 //
-// One command does it all, sent ahead but for its last byte (Qmp::arm): QEMU stops, writes its state, and goes on.
-// It writes into a pipe that is too small for it, and so stands still until the state is read:
+// One command does it all, sent ahead but for its last byte (Qmp::arm): QEMU stops, opens a pipe, writes its state into it,
+// and goes on. The pipe is too small for the state, so that QEMU stands still until somebody reads:
 //
-//   us      fire ──▶ first bytes come ── copy memory ── read to the end
-//   QEMU    stops ── writes, and waits ─────────────────────── goes on
+//   guest   stands still ────────────────────────────┐ runs
+//   QEMU    stops ── opens the pipe ── writes, waits ─┼─────────────────── goes on
+//   us      fire ──▶ it is open ────── copy memory ───┘ read to the end
 //
-// What it does before the guest itself goes on is of the next epoch: the guest's log of writes tells it. If we die,
-// the pipe breaks and QEMU goes on by itself.
+// The guest need not wait for the state (QEMU takes 12 ms to write 57 KiB, byte by byte): what it asks of an emulated device
+// meanwhile waits, once the device model's ioreq server is enabled again (ioreq_servers.hpp). What QEMU does afterwards is of
+// the next epoch: the guest's log of writes tells it. If we die, the pipe breaks and QEMU goes on by itself.
 //
 // libxl's own monitor socket takes one client at a time, and libxl needs it for `xl unpause` and others; QEMU
 // has a second one for xentop's statistics, which does without while a guest is protected.
@@ -22,6 +24,7 @@
 #include "hypervisor/qemu/qmp.hpp"
 #include "hypervisor/xen/device_state.hpp"
 #include "hypervisor/xen/handles.hpp"
+#include "hypervisor/xen/ioreq_servers.hpp"
 #include "hypervisor/xen/session_mark.hpp"
 
 namespace remus::hypervisor::xen {
@@ -29,8 +32,9 @@ namespace remus::hypervisor::xen {
 class DeviceModel final {
  public:
   /// `hold`: it stands still until the guest goes on, for whoever compares the guest's memory until then.
-  DeviceModel(std::shared_ptr<Handles> handles, std::uint32_t domid, SessionMark& mark, bool hold)
-      : handles_{std::move(handles)}, domid_{domid}, mark_{mark}, hold_{hold} {}
+  DeviceModel(std::shared_ptr<Handles> handles, std::shared_ptr<const IoreqServers> servers,
+              std::uint32_t domid, SessionMark& mark, bool hold)
+      : handles_{std::move(handles)}, servers_{std::move(servers)}, domid_{domid}, mark_{mark}, hold_{hold} {}
   ~DeviceModel() { close(); }
   DeviceModel(const DeviceModel&) = delete;
   DeviceModel& operator=(const DeviceModel&) = delete;
@@ -41,7 +45,8 @@ class DeviceModel final {
   Status log_writes(bool on);
   /// It does nothing more, and what it had begun is finished, when this returns.
   Status stop();
-  /// Sections 3 and 4 of the device state, as it was when it stopped. It goes on when this has returned, unless held.
+  /// Sections 3 and 4 of the device state, as it was when it stopped, whether or not the guest runs again by now. It goes on
+  /// when this has returned, unless held.
   Status save(DeviceStateWriter& state);
   /// Tells it to go on, and does not wait; then resume(), which does.
   void let_go();
@@ -54,7 +59,8 @@ class DeviceModel final {
  private:
   Status arm();
   Status stop_held();
-  Status await_first_bytes();
+  Status await_standing();
+  [[nodiscard]] bool opened_by_it();
   Status read_state();
   Status save_xenstore(DeviceStateWriter& state);
   /// Where it says in xenstore that it has put its own memory (video) into the guest's.
@@ -62,6 +68,7 @@ class DeviceModel final {
   [[nodiscard]] std::string places_path() const;
 
   std::shared_ptr<Handles> handles_;
+  std::shared_ptr<const IoreqServers> servers_;
   std::uint32_t domid_;
   SessionMark& mark_;
   std::shared_ptr<qemu::Qmp> monitor_{};
@@ -69,6 +76,8 @@ class DeviceModel final {
   bool shared_{false};  ///< monitor_ is somebody else's, too
   Fd read_end_{};       ///< of the pipe QEMU writes its state to
   Fd write_end_{};
+  Fd opens_{};  ///< inotify: tells that QEMU has opened the pipe, and so has stopped
+  int pipe_watch_{-1};
   std::size_t pipe_bytes_{};
   std::vector<std::byte> context_{};  ///< its state; as large as the largest was
   std::size_t context_bytes_{};

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 #include <spdlog/spdlog.h>
 
+#include <initializer_list>
 #include <optional>
 #include <utility>
 
@@ -17,6 +18,7 @@
 #include "hypervisor/xen/guest_copier.hpp"
 #include "hypervisor/xen/hvm_records.hpp"
 #include "hypervisor/xen/inspect.hpp"
+#include "hypervisor/xen/ioreq_servers.hpp"
 #include "hypervisor/xen/pv_guest.hpp"
 #include "hypervisor/xen/suspender.hpp"
 
@@ -45,12 +47,13 @@ class Source final : public XenDomain {
         options_{std::move(options)},
         facts_{std::move(facts)},
         death_{handles_, facts_.domid},
-        suspender_{handles_, facts_, mark_},
+        servers_{std::make_shared<IoreqServers>(handles_, facts_.domid, facts_.vcpus)},
+        suspender_{handles_, servers_, facts_, mark_},
         log_{handles_, facts_.domid},
         memory_{handles_, facts_.domid},
         pv_{handles_, facts_.domid, PvShape{facts_.pv_width_bytes}},
         hvm_{handles_, facts_.domid},
-        model_{handles_, facts_.domid, mark_, options_.hold_model} {}
+        model_{handles_, servers_, facts_.domid, mark_, options_.hold_model} {}
   ~Source() override { static_cast<void>(detach()); }
 
   /// The rest of what attach_xen() has to do.
@@ -91,10 +94,13 @@ class Source final : public XenDomain {
   Status copy_running(CheckpointSink& sink, const std::function<void(SyncProgress)>& progress);
   Result<CaptureReport> checkpoint(CheckpointSink& sink);
   Status copy_stopped(CheckpointSink& sink, CaptureReport& report);
-  Status write_device_state();
+  Status write_records();
+  /// The device model's part, and all of the device state into the sink.
+  Status finish_state(CheckpointSink& sink, CaptureReport& report);
   Status check_unchanged();
-  /// `running`: when the guest did again.
-  Status resume(Clock::time_point& running);
+  /// Whether what is left of a capture can be done while the guest runs again.
+  bool may_run_ahead();
+  Status let_model_go();
   /// The guest must not stand still, nor be followed, for our failure.
   Error abandon(Error error);
 
@@ -104,6 +110,7 @@ class Source final : public XenDomain {
   GuestDescription description_{};
   DeathWatch death_;
   SessionMark mark_{};
+  std::shared_ptr<IoreqServers> servers_;
   Suspender suspender_;
   DirtyLog log_;
   GuestMemory memory_;
@@ -278,15 +285,35 @@ Result<CaptureReport> Source::checkpoint(CheckpointSink& sink) {
   REMUS_FAULT_POINT("capture.paused");
   CaptureReport report;
   report.stop_us = us_since(asked, paused);
-  auto copied = copy_stopped(sink, report);
+  auto captured = copy_stopped(sink, report);
+  const bool ahead = captured && may_run_ahead();
+  if (captured && !ahead) captured = finish_state(sink, report);
   REMUS_FAULT_POINT("capture.captured");
-  auto running = Clock::now();
-  auto resumed = resume(running);
-  report.pause_us = us_since(paused, running);
-  if (!resumed) return std::unexpected(resumed.error());
-  if (!copied) return std::unexpected(copied.error());
-  REMUS_FAULT_POINT("capture.resumed");
+  auto model_resumed = ahead ? Status{} : let_model_go();
+  const auto resumed = suspender_.resume();
+  report.pause_us = us_since(paused, Clock::now());
+  if (captured && resumed) REMUS_FAULT_POINT("capture.resumed");
+  if (ahead) {
+    captured = finish_state(sink, report);
+    model_resumed = let_model_go();
+  }
+  if (model_resumed && facts_.device_model()) model_resumed = model_.resume();
+  for (const Status* done : std::initializer_list<const Status*>{&resumed, &captured, &model_resumed})
+    if (!*done) return std::unexpected(done->error());
   return report;
+}
+
+bool Source::may_run_ahead() {
+  if (options_.hold_model) return false;  // for whoever compares, the guest's memory stays as it is
+  return !facts_.device_model() || servers_->enable();
+}
+
+Status Source::let_model_go() {
+  if (!facts_.device_model()) return {};
+  model_.let_go();
+  // What the guest asks of an emulated device before its server is enabled would be lost: where we cannot do that, QEMU must
+  // have done it before the guest goes on.
+  return servers_->enable() ? Status{} : model_.resume();
 }
 
 Status Source::copy_stopped(CheckpointSink& sink, CaptureReport& report) {
@@ -305,29 +332,36 @@ Status Source::copy_stopped(CheckpointSink& sink, CaptureReport& report) {
   PageWriter writer{sink, std::exchange(visit_, {})};
   if (auto copied = copier_->copy_dirty(writer, *log, true); !copied) return copied;
   const auto ram_done = Clock::now();
-  if (auto written = write_device_state(); !written) return written;
+  if (auto written = write_records(); !written) return written;
+  report.copy_us = us_since(start, ram_done);
+  report.device_us = us_since(still, start) + us_since(ram_done, Clock::now());
+  report.pages = writer.pages();
+  report.zero_pages = writer.zero_pages();
+  return {};
+}
+
+Status Source::finish_state(CheckpointSink& sink, CaptureReport& report) {
+  const auto from = Clock::now();
+  if (facts_.device_model())
+    if (auto saved = model_.save(device_); !saved) return saved;
   const auto state = device_.bytes();
   const auto room = sink.space(state.size());
   if (room.size() < state.size()) return fail(Errc::exhausted, "the buffer for a checkpoint is full");
   std::ranges::copy(state, room.begin());
   sink.advance(state.size());
   sink.device_state(room.first(state.size()));
-  report.copy_us = us_since(start, ram_done);
-  report.device_us = us_since(still, start) + us_since(ram_done, Clock::now());
-  report.pages = writer.pages();
-  report.zero_pages = writer.zero_pages();
+  report.device_us += us_since(from, Clock::now());
   report.device_bytes = state.size();
   return {};
 }
 
-Status Source::write_device_state() {
+Status Source::write_records() {
   device_.clear();
   device_.begin(Section::records);
   auto written = paravirtual() ? pv_.write(device_) : hvm_.write(device_);
   if (!written) return written;
   device_.end();
   copier_->write_types(device_);
-  if (facts_.device_model()) return model_.save(device_);
   return {};
 }
 
@@ -340,15 +374,6 @@ Status Source::check_unchanged() {
         fmt::format("{} has changed its memory map ({} pages, now {})", title(), mapped_pages_, state->pages),
         "it is synchronized anew");
   return {};
-}
-
-Status Source::resume(Clock::time_point& running) {
-  // The device model first: the guest may need it at once.
-  if (facts_.device_model()) model_.let_go();
-  auto resumed = suspender_.resume();
-  running = Clock::now();
-  if (!resumed) return resumed;
-  return facts_.device_model() ? model_.resume() : Status{};
 }
 
 Error Source::abandon(Error error) {

@@ -54,6 +54,8 @@ Result<std::shared_ptr<Handles>> Handles::open() {
   if (handles->memory_ == nullptr) return failed("cannot open Xen's foreign memory device");
   handles->events_ = xenevtchn_open(&handles->log_, 0);
   if (handles->events_ == nullptr) return failed("cannot open Xen's event channel device");
+  handles->devices_ = xendevicemodel_open(&handles->log_, 0);
+  if (handles->devices_ == nullptr) return failed("cannot open Xen's way to device models");
   handles->store_ = xs_open(0);
   if (handles->store_ == nullptr)
     return fail(Errc::unreachable,
@@ -64,6 +66,7 @@ Result<std::shared_ptr<Handles>> Handles::open() {
 
 Handles::~Handles() {
   if (store_ != nullptr) xs_close(store_);
+  if (devices_ != nullptr) xendevicemodel_close(devices_);
   if (events_ != nullptr) xenevtchn_close(events_);
   if (memory_ != nullptr) xenforeignmemory_close(memory_);
   if (xc_ != nullptr) xc_interface_close(xc_);

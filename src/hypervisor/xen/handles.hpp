@@ -1,4 +1,4 @@
-// Our ways to Xen: hypercalls, foreign memory, event channels, xenstore. Opened once, held for as long as a
+// Our ways to Xen: hypercalls, foreign memory, event channels, device models' requests, xenstore. Opened once, held for as long as a
 // guest is.
 //
 // Xen's libraries tell why something failed in log messages only; they are caught here, so that an error can
@@ -40,6 +40,7 @@ class Handles final {
   [[nodiscard]] xc_interface* xc() const noexcept { return xc_; }
   [[nodiscard]] xenforeignmemory_handle* memory() const noexcept { return memory_; }
   [[nodiscard]] xenevtchn_handle* events() const noexcept { return events_; }
+  [[nodiscard]] xendevicemodel_handle* devices() const noexcept { return devices_; }
   [[nodiscard]] xs_handle* store() const noexcept { return store_; }
   [[nodiscard]] ToolLog& log() noexcept { return log_; }
 
@@ -59,6 +60,7 @@ class Handles final {
   xc_interface* xc_{};
   xenforeignmemory_handle* memory_{};
   xenevtchn_handle* events_{};
+  xendevicemodel_handle* devices_{};
   xs_handle* store_{};
 };
 

@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <sys/mman.h>
-#include <xen/hvm/params.h>
 
 #include <chrono>
 #include <thread>
@@ -12,6 +11,9 @@
 #include "hypervisor/xen/domain_disks.hpp"
 #include "hypervisor/xen/inspect.hpp"
 #include "hypervisor/xen/session_mark.hpp"
+#include "hypervisor/xen/xen_headers.hpp"
+// After Xen's other headers: it redefines names of theirs.
+#include <xen/hvm/params.h>
 
 namespace remus::hypervisor::xen {
 

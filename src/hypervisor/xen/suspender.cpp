@@ -4,10 +4,7 @@
 #include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <unistd.h>
-#include <xen/hvm/ioreq.h>
-#include <xen/memory.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -23,7 +20,6 @@ constexpr milliseconds look_interval{
     50};  // a guest that powers off while it is asked to suspend gives us no event
 constexpr milliseconds late_patience{30'000};
 constexpr milliseconds withdrawal_patience{500};
-constexpr unsigned request_servers_max = 8;  // Xen's bound on device models of a domain
 constexpr unsigned pause_tries_max = 100;
 constexpr const char* port_node = "/remus-suspend-port";
 
@@ -40,12 +36,13 @@ std::string_view reason_text(unsigned reason) {
 
 }  // namespace
 
-Suspender::Suspender(std::shared_ptr<Handles> handles, const DomainFacts& facts, SessionMark& mark)
+Suspender::Suspender(std::shared_ptr<Handles> handles, std::shared_ptr<IoreqServers> servers,
+                     const DomainFacts& facts, SessionMark& mark)
     : handles_{std::move(handles)},
+      servers_{std::move(servers)},
       domid_{facts.domid},
       cooperative_{facts.cooperative},
       device_model_{facts.device_model()},
-      vcpus_{facts.vcpus},
       mark_{mark},
       control_{Handles::domain_path(domid_) + "/control/shutdown"},
       interrupt_{::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)} {}
@@ -57,7 +54,7 @@ Suspender::~Suspender() {
 Status Suspender::open() {
   if (!interrupt_) return fail_errno(EMFILE, "cannot make an eventfd");
   if (cooperative_ && event_port_ < 0) return open_events();
-  if (!cooperative_ && device_model_ && requests_.empty()) map_requests();
+  if (device_model_) servers_->open();
   return {};
 }
 
@@ -96,19 +93,6 @@ Status Suspender::open_events() {
   return {};
 }
 
-void Suspender::map_requests() {
-  for (unsigned id = 0; id < request_servers_max; ++id) {
-    void* pages = nullptr;
-    auto* resource = xenforeignmemory_map_resource(
-        handles_->memory(), static_cast<domid_t>(domid_), XENMEM_resource_ioreq_server, id,
-        XENMEM_resource_ioreq_server_frame_bufioreq, 2, &pages, PROT_READ, 0);
-    if (resource != nullptr) requests_.push_back({resource, pages});
-  }
-  // Without them each stop is a shutdown, which Xen itself puts off while a request is in hand.
-  if (requests_.empty()) spdlog::info("domain {}: the device model's requests cannot be seen", domid_);
-  static_cast<void>(handles_->log().take_last_error());
-}
-
 void Suspender::close() {
   if (stopped_ != Stopped::no)
     if (auto resumed = resume(); !resumed) spdlog::error("{}", resumed.error().text());
@@ -118,9 +102,7 @@ void Suspender::close() {
     static_cast<void>(xenevtchn_unbind(handles_->events(), static_cast<evtchn_port_t>(event_port_)));
     event_port_ = -1;
   }
-  for (const Requests& each : requests_)
-    static_cast<void>(xenforeignmemory_unmap_resource(handles_->memory(), each.resource));
-  requests_.clear();
+  servers_->close();
 }
 
 void Suspender::interrupt() {
@@ -237,22 +219,9 @@ void Suspender::watch_late_suspend() {
   }};
 }
 
-bool Suspender::requests_in_hand() const {
-  for (const Requests& each : requests_) {
-    const auto* buffered = static_cast<const volatile buffered_iopage*>(each.pages);
-    if (buffered->read_pointer != buffered->write_pointer) return true;
-    const auto* page =
-        reinterpret_cast<const shared_iopage*>(static_cast<const std::byte*>(each.pages) + XC_PAGE_SIZE);
-    for (unsigned vcpu = 0; vcpu < std::min<std::size_t>(vcpus_, XC_PAGE_SIZE / sizeof(ioreq)); ++vcpu) {
-      const volatile ioreq& request = page->vcpu_ioreq[vcpu];
-      if (request.state != STATE_IOREQ_NONE) return true;
-    }
-  }
-  return false;
-}
-
 Status Suspender::pause(Clock::time_point deadline) {
-  if (device_model_ && requests_.empty()) return shut_down(deadline);
+  // Without sight of its requests each stop is a shutdown, which Xen itself puts off while one is in hand.
+  if (device_model_ && !servers_->visible()) return shut_down(deadline);
   for (unsigned tries = 1; tries <= pause_tries_max; ++tries) {
     mark_.fields().pausing = 1;
     if (xc_domain_pause(handles_->xc(), domid_) != 0) {
@@ -263,7 +232,7 @@ Status Suspender::pause(Clock::time_point deadline) {
     }
     stopped_ = Stopped::paused;
     const auto state = domain_state(*handles_, domid_);
-    if (state && !state->shut_down && !requests_in_hand()) return {};
+    if (state && !state->shut_down && !servers_->in_hand()) return {};
     if (auto resumed = resume(); !resumed) return resumed;
     if (!state || state->dying) return fail(Errc::closed, fmt::format("domain {} is gone", domid_));
     if (state->shut_down)

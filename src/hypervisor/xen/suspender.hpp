@@ -21,23 +21,24 @@
 #include <chrono>
 #include <memory>
 #include <thread>
-#include <vector>
 
 #include "base/fd.hpp"
 #include "hypervisor/xen/domain_facts.hpp"
 #include "hypervisor/xen/handles.hpp"
+#include "hypervisor/xen/ioreq_servers.hpp"
 #include "hypervisor/xen/session_mark.hpp"
 
 namespace remus::hypervisor::xen {
 
 class Suspender final {
  public:
-  Suspender(std::shared_ptr<Handles> handles, const DomainFacts& facts, SessionMark& mark);
+  Suspender(std::shared_ptr<Handles> handles, std::shared_ptr<IoreqServers> servers, const DomainFacts& facts,
+            SessionMark& mark);
   ~Suspender();
   Suspender(const Suspender&) = delete;
   Suspender& operator=(const Suspender&) = delete;
 
-  /// Makes ready: event channel, shared pages of the device model. Idempotent.
+  /// Makes ready: event channel, sight of the device model's requests. Idempotent.
   Status open();
   /// Leaves nothing behind in Xen or the guest. Waits for a guest that may yet suspend itself. Idempotent.
   void close();
@@ -58,23 +59,21 @@ class Suspender final {
   using Clock = std::chrono::steady_clock;
 
   Status open_events();
-  void map_requests();
   Status ask(Clock::time_point deadline);
   Status await_suspended(Clock::time_point deadline);
   /// Takes the request back; true if the guest had not taken it up.
   bool withdraw();
   Status pause(Clock::time_point deadline);
-  [[nodiscard]] bool requests_in_hand() const;
   Result<std::uint32_t> port_in_guest();
   void wait_for_event(std::chrono::milliseconds at_most);
   void watch_late_suspend();
   Status shut_down(Clock::time_point deadline);
 
   std::shared_ptr<Handles> handles_;
+  std::shared_ptr<IoreqServers> servers_;
   std::uint32_t domid_;
   bool cooperative_;
   bool device_model_;
-  unsigned vcpus_;
   SessionMark& mark_;
   std::string control_;  ///< xenstore node of the request
   Fd interrupt_{};       ///< eventfd
@@ -82,11 +81,6 @@ class Suspender final {
   int event_port_{
       -1};  ///< ours, bound to a port of the guest's that Xen signals when the guest has suspended
   bool by_event_{false};  ///< the guest takes the request by that port, too
-  struct Requests {
-    xenforeignmemory_resource_handle* resource{};
-    const void* pages{};  ///< buffered requests, then one request a vCPU
-  };
-  std::vector<Requests> requests_{};
   enum class Stopped { no, suspended, paused, shut_down } stopped_{Stopped::no};
   std::jthread late_{};  ///< waits for a guest that was asked, and may yet suspend itself
 };
