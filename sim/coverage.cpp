@@ -86,6 +86,7 @@ constexpr std::string_view probe_names[] = {"failover_in_time",
                                             "stale_result_ignored",
                                             "replicas_activated",
                                             "replicas_recovered",
+                                            "replicas_compared",
                                             "guest_lost"};
 static_assert(std::size(probe_names) == static_cast<std::size_t>(Probe::count_));
 

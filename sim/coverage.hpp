@@ -60,6 +60,7 @@ enum class Probe : std::uint8_t {
   stale_result_ignored,  ///< a capture's result arrived after its session was gone
   replicas_activated,    ///< disks as the product keeps them (real ones)
   replicas_recovered,    ///< found whole after a guard or host had died
+  replicas_compared,     ///< some of what they held was left out of a copy, some was not
   guest_lost,            ///< more failures than protection can bear: runs nowhere
   count_
 };

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <bit>
 #include <span>
 #include <vector>
 
@@ -92,6 +93,26 @@ void DiskModel::begin_session(Session session) {
   told_ = 0;
   active_ = half_ = false;
   held_ = 0;
+  hashed_ = read();
+  left_out_ = 0;
+}
+
+/// Which numbers are out of date before the copy is over is chance, and the same if it must be repeated.
+void DiskModel::copy(const DiskContent& content) {
+  std::uint64_t chance = session_;
+  for (const std::uint64_t number : content) chance = (chance ^ number) * 0x9e3779b97f4a7c15ULL;
+  chance >>= 40U;
+  overtaken_ = static_cast<std::uint8_t>(chance & chance >> 8U);
+  DiskContent early = content;
+  std::uint8_t differs = 0;
+  for (std::size_t i = 0; i < early.size(); ++i) {
+    if ((overtaken_ >> i & 1U) != 0) early[i] ^= 1;
+    if (early[i] != hashed_[i]) differs |= static_cast<std::uint8_t>(1U << i);
+  }
+  left_out_ = early.size() - static_cast<std::size_t>(std::popcount(differs));
+  for (std::size_t disk = 0; disk < disk_count; ++disk)
+    if (const auto payload = batch(disk, early, differs); !payload.empty())
+      must(set_->synchronize(payload), "synchronize");
 }
 
 void DiskModel::hold(const DiskContent& content, std::uint8_t written) {
@@ -104,19 +125,14 @@ void DiskModel::hold(const DiskContent& content, std::uint8_t written) {
 }
 
 void DiskModel::part(Epoch epoch, const DiskContent& content, std::uint8_t written) {
-  if (epoch == 0) {  // the synchronization: some of it is out of date before it is over
-    DiskContent early = content;
-    for (std::size_t i = 0; i < early.size(); i += 3) early[i] ^= 1;
-    for (std::size_t disk = 0; disk < disk_count; ++disk)
-      must(set_->synchronize(batch(disk, early, 0xff)), "synchronize");
-  }
+  if (epoch == 0) copy(content);
   half_ = true;
-  hold(content, written & 0x5a);
+  hold(content, (epoch == 0 ? overtaken_ : written) & 0x5a);
 }
 
 void DiskModel::whole(Epoch epoch, const DiskContent& content, std::uint8_t written) {
   if (!half_) part(epoch, content, written);
-  hold(content, written & 0xa5);
+  hold(content, (epoch == 0 ? overtaken_ : written) & 0xa5);
   must(set_->commit(epoch, held_), "commit");
   half_ = false;
   held_ = 0;

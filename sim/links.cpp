@@ -201,8 +201,11 @@ void World::receive_backup(std::size_t h, const Message& message) {
       const Epoch next = held ? *held + 1 : 0;
       if (message.epoch == next) {
         guard.whole.emplace_back(message.epoch, message.snapshot);
-        if (hosts_[h].disks)
-          hosts_[h].disks->whole(message.epoch, message.snapshot.disk, message.snapshot.written);
+        if (auto& disks = hosts_[h].disks; disks) {
+          disks->whole(message.epoch, message.snapshot.disk, message.snapshot.written);
+          if (message.epoch == 0 && disks->left_out() > 0 && disks->left_out() < disk_numbers)
+            coverage_.hit(Probe::replicas_compared);
+        }
         note("host {}: holds epoch {}", h, message.epoch);
         truth_.whole(message.session, message.epoch);
       }

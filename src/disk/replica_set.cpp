@@ -120,7 +120,8 @@ Status ReplicaSet::make_durable() {
   return {};
 }
 
-/// What the synchronization brought is durable before the record says that the replicas are whole.
+/// What the synchronization brought is durable before the record says that the replicas are whole, and so is what it left out:
+/// that may be somebody's who died before he had made it so.
 Status ReplicaSet::first_epoch() {
   if (auto status = make_durable(); !status) return status;
   if (auto status = write_record(folder_, record(ReplicaPhase::journaled, 0)); !status) return status;

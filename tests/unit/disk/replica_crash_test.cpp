@@ -65,6 +65,46 @@ TEST_F(ReplicaCrash, AFullDiskIsGotOver) {
   EXPECT_GT(completed, 100U);
 }
 
+/// A copy by comparison leaves it out, for the replica holds it; but nobody has made it durable yet.
+TEST_F(ReplicaCrash, WhatADeadProcessCopiedIsDurableBeforeItIsPartOfAnEpoch) {
+  constexpr std::uint64_t disk_bytes = 64 * 1024;
+  const Bytes data = pattern(disk_bytes, 5);
+  for (std::uint64_t seed = 0; seed < 50; ++seed) {
+    sim::CrashStorage storage{seed};
+    must(must(storage.create("disk"))->resize(disk_bytes));
+    must(storage.synchronize());
+    const auto open = [&] {
+      std::vector<ReplicaDisk> disks;
+      disks.push_back({"disk", must(storage.open("disk")), disk_bytes});
+      return must(ReplicaSet::open(storage, std::move(disks)));
+    };
+    {
+      auto set = open();
+      must(set->begin_session(1));
+      WriteLog log{{disk_bytes}, pool};
+      must(log.write(0, data));
+      BatchList batches;
+      WriteBatchEncoder encoder{checkpoint::Compression::lz4, 1'000'000'000};
+      must(encoder.encode(0, *log.portion(log.mark()), batches));
+      for (const Bytes& payload : batches.list) must(set->synchronize(payload));
+    }
+    auto set = open();
+    must(set->begin_session(2));
+    Bytes found(disk_bytes);
+    must(set->file(0).read(0, found));
+    ASSERT_EQ(found, data) << "all of it is left out";
+    must(set->commit(0, 0));
+    must(set->apply(0));
+    ASSERT_EQ(set->survives(), 1U);
+    set.reset();
+    storage.power_cut();
+    set = open();
+    ASSERT_EQ(must(set->recover()).epoch, 0U);
+    must(set->file(0).read(0, found));
+    ASSERT_EQ(found, data) << "seed " << seed;
+  }
+}
+
 #ifdef REMUS_FAULTS
 class ReplicaMutations : public ReplicaCrash, public testing::WithParamInterface<Mutation> {
  protected:
