@@ -77,7 +77,7 @@ void PrimaryDisks::keep_record(Epoch marked) {
   Epoch survived_end = 0;
   {
     const std::lock_guard lock{mutex_};
-    survived_end = survived_end_;
+    survived_end = cuts_.survived_end();
   }
   if (recorded_session_ != session_) {
     recorded_session_ = session_;

@@ -16,7 +16,6 @@
 
 #include <atomic>
 #include <chrono>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -33,6 +32,7 @@
 #include "guard/disk_batches.hpp"
 #include "guard/disk_verifier.hpp"
 #include "guard/disks_base.hpp"
+#include "guard/epoch_cuts.hpp"
 #include "guard/replica_hashes.hpp"
 #include "guard/write_inlet.hpp"
 #include "hypervisor/guest_disks.hpp"
@@ -139,11 +139,6 @@ class PrimaryDisks final {
     std::atomic<std::uint64_t> compared_bytes{};
     std::atomic<std::uint64_t> to_compare_bytes{};
   };
-  struct Cut {
-    engine::Epoch epoch{};
-    std::vector<disk::PortionNumber> portions{};
-    bool nothing{};  ///< was written
-  };
   /// So much may be on its way to the link before copying waits.
   static constexpr std::size_t out_bytes_max = 32UL << 20;
   struct Record {
@@ -187,12 +182,9 @@ class PrimaryDisks final {
   mutable std::mutex mutex_{};
   std::vector<std::unique_ptr<One>> disks_{};
   std::stop_source stop_{};
-  bool cut_into_epochs_{};  ///< epoch 0 is marked: what comes is of an epoch
-  std::deque<Cut> unreleased_{};
-  std::deque<Cut> unsurvived_{};
-  engine::Epoch survived_end_{};  ///< epochs before it survive, in this session
-  engine::Epoch base_epochs_{};   ///< what base() asks of the replicas
-  bool base_survives_{};          ///< the synchronization's writes, that is
+  bool cut_into_epochs_{};       ///< epoch 0 is marked: what comes is of an epoch
+  EpochCuts cuts_{};             ///< of this session
+  engine::Epoch base_epochs_{};  ///< what base() asks of the replicas
 };
 
 }  // namespace remus::guard
