@@ -30,9 +30,9 @@ class LongPauses final {
     }
     told_at_ = now;
     auto text = fmt::format(
-        "the guest was held up for {} ms by a checkpoint of {} pages: {} ms to stop it, {} ms for its "
-        "memory, {} ms for its devices",
-        report.pause_us / 1000, report.pages + report.zero_pages, report.stop_us / 1000,
+        "the guest was held up for {} ms by a checkpoint of {} pages: {} ms to bring its devices to "
+        "rest, {} ms for its memory, {} ms for their state",
+        report.pause_us / 1000, report.pages + report.zero_pages, report.drain_us / 1000,
         report.copy_us / 1000, report.device_us / 1000);
     if (untold_ > 0) text += fmt::format("; {} more like it since the last event", untold_);
     untold_ = 0;

@@ -16,10 +16,11 @@
 
 namespace remus::hypervisor {
 
-/// What one capture cost and found. Times in microseconds, as seen by our clock (CLOCK_MONOTONIC).
+/// What one capture cost and found. Times in microseconds.
 struct CaptureReport {
-  std::uint64_t pause_us{};   ///< guest stopped → told to resume
-  std::uint64_t stop_us{};    ///< asked to stop → stopped
+  std::uint64_t pause_us{};   ///< the guest stands still → it runs again
+  std::uint64_t stop_us{};    ///< before that: asked to stop → it stands still
+  std::uint64_t drain_us{};   ///< of the pause: until its devices are at rest, its disks' requests among them
   std::uint64_t copy_us{};    ///< pages into the sink
   std::uint64_t device_us{};  ///< device state into the sink; on Xen some of it when the guest runs again
   std::uint64_t pages{};      ///< pages with content

@@ -17,6 +17,7 @@
 #include "hypervisor/qemu/guest_memory.hpp"
 #include "hypervisor/qemu/inspect.hpp"
 #include "hypervisor/qemu/migration_control.hpp"
+#include "hypervisor/qemu/pause_watch.hpp"
 #include "hypervisor/qemu/standby_host.hpp"
 #include "hypervisor/qemu/stream_parser.hpp"
 
@@ -48,6 +49,7 @@ class Source final : public QemuDomain {
         memory_{std::move(memory)},
         process_{std::move(process)},
         control_{*qmp_},
+        watch_{*qmp_},
         flush_{facts_.pid, facts_.directory, facts_.disks} {
     description_ = {"qemu", facts_.version.text(), facts_.memory_bytes, to_json(facts_), {}};
     description_.details["files"] = files;
@@ -110,6 +112,7 @@ class Source final : public QemuDomain {
   GuestMemory memory_;
   Fd process_;  ///< pidfd
   MigrationControl control_;
+  PauseWatch watch_;
   FlushAhead flush_;
   GuestDescription description_{};
   ColoChannel channel_{};
@@ -134,6 +137,7 @@ Result<CaptureReport> Source::synchronize_steps(checkpoint::CheckpointSink& sink
   state_ = State::running;
   static_cast<void>(flush_.run());
   if (auto prepared = control_.prepare(); !prepared) return std::unexpected(prepared.error());
+  watch_.asked();
   if (auto started = control_.start(channel_.qemu_end()); !started) return std::unexpected(started.error());
   channel_.close_qemu_end();
 
@@ -144,6 +148,7 @@ Result<CaptureReport> Source::synchronize_steps(checkpoint::CheckpointSink& sink
   StreamHooks hooks;
   hooks.paused = [&] {
     paused = Clock::now();
+    watch_.stopped();
     REMUS_FAULT_POINT("sync.paused");
     sink.paused();
   };
@@ -179,7 +184,7 @@ Result<CaptureReport> Source::synchronize_steps(checkpoint::CheckpointSink& sink
   if (hooks_.resuming)
     if (auto may = hooks_.resuming(); !may) return std::unexpected(may.error());
   auto resumed = channel_.send({ColoMessage::checkpoint_ready});
-  const auto running = Clock::now();
+  watch_.released();
   if (hooks_.after) hooks_.after();
   if (!resumed) {
     // A QEMU with broken COLO has closed the stream by now: its own words explain it better than ours.
@@ -188,14 +193,14 @@ Result<CaptureReport> Source::synchronize_steps(checkpoint::CheckpointSink& sink
   }
   if (auto colo = control_.await_colo(); !colo) return std::unexpected(colo.error());
   if (!paused) return fail(Errc::internal, "the synchronization ended without a pause");
-  CaptureReport report;
-  report.pause_us = us_since(*paused, running);
-  report.copy_us = us_since(*paused, ram_done);
-  report.device_us = us_since(ram_done, device_done);
-  report.pages = counts->pages;
-  report.zero_pages = counts->zero_pages;
-  report.device_bytes = counts->device_bytes;
-  return report;
+  const auto times = watch_.times();
+  return CaptureReport{.pause_us = times.pause_us,
+                       .drain_us = times.drain_us,
+                       .copy_us = us_since(*paused, ram_done),
+                       .device_us = us_since(ram_done, device_done),
+                       .pages = counts->pages,
+                       .zero_pages = counts->zero_pages,
+                       .device_bytes = counts->device_bytes};
 }
 
 Status Source::ready() {
@@ -220,16 +225,22 @@ Result<CaptureReport> Source::capture(checkpoint::Epoch epoch, checkpoint::Check
     return std::unexpected(std::move(error));
   }
   if (hooks_.after) hooks_.after();
+  const auto times = watch_.times();
+  report->pause_us = times.pause_us;
+  report->stop_us = times.stop_us;
+  report->drain_us = times.drain_us;
   return report;
 }
 
+/// Without the times of the standstill: those are known when the guest runs again.
 Result<CaptureReport> Source::capture_steps(checkpoint::CheckpointSink& sink) {
   REMUS_FAULT_POINT("capture.before");
-  const auto asked = Clock::now();
+  watch_.asked();
   if (auto sent = channel_.send({ColoMessage::checkpoint_reply}); !sent) return std::unexpected(sent.error());
   if (auto stopped = channel_.expect(ColoMessage::vmstate_send); !stopped)
     return std::unexpected(stopped.error());
   const auto paused = Clock::now();
+  watch_.stopped();
   REMUS_FAULT_POINT("capture.paused");
   sink.paused();
   Clock::time_point ram_done{};
@@ -243,16 +254,14 @@ Result<CaptureReport> Source::capture_steps(checkpoint::CheckpointSink& sink) {
     if (auto may = hooks_.resuming(); !may) return std::unexpected(may.error());
   auto resumed = channel_.send({ColoMessage::vmstate_received, ColoMessage::vmstate_loaded});
   if (!resumed) return std::unexpected(resumed.error());
-  const auto running = Clock::now();
+  watch_.released();
   state_ = State::running;
   REMUS_FAULT_POINT("capture.resumed");
-  return CaptureReport{us_since(paused, running),
-                       us_since(asked, paused),
-                       us_since(paused, ram_done),
-                       us_since(ram_done, device_done),
-                       counts->pages,
-                       counts->zero_pages,
-                       counts->device_bytes};
+  return CaptureReport{.copy_us = us_since(paused, ram_done),
+                       .device_us = us_since(ram_done, device_done),
+                       .pages = counts->pages,
+                       .zero_pages = counts->zero_pages,
+                       .device_bytes = counts->device_bytes};
 }
 
 Error Source::abandon(Error error) {

@@ -334,7 +334,8 @@ Status Source::copy_stopped(CheckpointSink& sink, CaptureReport& report) {
   const auto ram_done = Clock::now();
   if (auto written = write_records(); !written) return written;
   report.copy_us = us_since(start, ram_done);
-  report.device_us = us_since(still, start) + us_since(ram_done, Clock::now());
+  report.drain_us = us_since(still, start);
+  report.device_us = us_since(ram_done, Clock::now());
   report.pages = writer.pages();
   report.zero_pages = writer.zero_pages();
   return {};

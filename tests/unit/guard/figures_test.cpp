@@ -41,13 +41,12 @@ TEST(LongPauses, AreToldWithTheirPartsAndNotTooOften) {
   engine::Time now{};
   const auto pause = [](std::uint64_t us) {
     return hypervisor::CaptureReport{
-        .pause_us = us, .stop_us = 5'000, .copy_us = 290'000, .device_us = 20'000, .pages = 7};
+        .pause_us = us, .drain_us = 5'000, .copy_us = 290'000, .device_us = 20'000, .pages = 7};
   };
   EXPECT_FALSE(pauses.note(now, pause(249'999)).has_value());
   EXPECT_EQ(pauses.note(now, pause(315'000)).value(),
-            "the guest was held up for 315 ms by a checkpoint of 7 pages: 5 ms to stop it, 290 ms for its "
-            "memory, 20 ms "
-            "for its devices");
+            "the guest was held up for 315 ms by a checkpoint of 7 pages: 5 ms to bring its devices to "
+            "rest, 290 ms for its memory, 20 ms for their state");
   for (int i = 0; i < 3; ++i)
     EXPECT_FALSE(pauses.note(now += std::chrono::seconds{1}, pause(400'000)).has_value());
   const auto again = pauses.note(now += LongPauses::quiet, pause(300'000));

@@ -33,6 +33,8 @@ TEST_F(RealQemu, CapturesExactlyTheGuestAgainAndAgain) {
       auto report = domain->capture(epoch, sink);
       ASSERT_TRUE(report) << report.error().text() << log();
       EXPECT_GT(report->device_bytes, 1000U);
+      EXPECT_GT(report->drain_us, 0U) << "QEMU's own event tells when the guest stopped";
+      EXPECT_GE(report->pause_us, report->drain_us + report->copy_us + report->device_us);
     }
     EXPECT_EQ(sink.pauses, 11);
     EXPECT_EQ(sink.compared, 11U * 8192U);

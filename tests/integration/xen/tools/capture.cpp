@@ -46,8 +46,8 @@ std::uint64_t paused_at = 0;
 
 void print(const char* what, const CaptureReport& report) {
   fmt::print("{}: pause {} us (stop {}, copy {}, device {}), {} pages, {} zero, {} device bytes, clock {}\n",
-             what, report.pause_us, report.stop_us, report.copy_us, report.device_us, report.pages,
-             report.zero_pages, report.device_bytes, paused_at);
+             what, report.pause_us, report.stop_us, report.copy_us, report.drain_us + report.device_us,
+             report.pages, report.zero_pages, report.device_bytes, paused_at);
   std::fflush(stdout);
 }
 
@@ -125,7 +125,7 @@ Status run(const Options& options) {
     if (!report) return std::unexpected(report.error());
     print(fmt::format("epoch {}", epoch).c_str(), *report);
     sum.pause_us += report->pause_us, sum.stop_us += report->stop_us, sum.copy_us += report->copy_us;
-    sum.device_us += report->device_us, sum.pages += report->pages;
+    sum.device_us += report->drain_us + report->device_us, sum.pages += report->pages;
   }
   if (options.epochs > 0)
     fmt::print("MEAN of {}: pause {} us, stop {} us, copy {} us, device {} us, {} pages\n", options.epochs,
