@@ -73,7 +73,7 @@ def measure(quick: bool) -> Result:
         rows=rows,
         samples=samples,
         plot=lambda axes: _plot(axes, samples),
-        notes=["Copied in regions of 4 MiB."],
+        notes=["Looked at in regions of 4 MiB, and compared there in blocks of 64 KiB."],
     )
 
 

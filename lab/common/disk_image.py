@@ -40,7 +40,7 @@ def _make_image(files: list[Path], target: Path) -> None:
         (root / "lab").mkdir()
         for script in ("start", "stop", "shell"):
             shutil.copy(GUEST / script, root / "lab" / script)
-        for source in (*sorted((GUEST / "programs").glob("*.c")), HERE / "disk-bench.c"):
+        for source in (*sorted((GUEST / "programs").glob("*.c")), HERE / "disk-bench.c", HERE / "disk-storm.c"):
             shutil.copy(compile_static(source), root / "lab" / source.stem)
         # Against Debian's own library, which is on the disk.
         shutil.copy(compile_c(HERE / "ledger.c", "-s", "-Wl,--no-as-needed", "-lsqlite3"), root / "lab/ledger")

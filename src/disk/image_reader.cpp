@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdlib>
 
+#include "base/fault.hpp"
 #include "disk/copy_pace.hpp"
 
 namespace remus::disk {
@@ -106,6 +107,7 @@ class ImageReader::Run final {
         return std::unexpected(data.error());
       }
       const bool zero = all_zero(*data);
+      REMUS_FAULT_POINT("disk.read");
       if (Status taken = zero ? sink_.finish_zero(ticket) : sink_.finish(ticket, *data); !taken) return taken;
       pace_.read(bytes);
       at += bytes;

@@ -7,6 +7,7 @@
 #include <array>
 #include <chrono>
 
+#include "base/fault.hpp"
 #include "disk/copy_pace.hpp"
 
 namespace remus::disk {
@@ -217,6 +218,7 @@ class NbdReader::Run final {
     read.under_way = false;
     const std::span data{read.buffer.data(), read.bytes};
     const bool zero = all_zero(data);
+    REMUS_FAULT_POINT("disk.read");
     if (Status taken = zero ? sink_.finish_zero(read.ticket) : sink_.finish(read.ticket, data); !taken)
       return taken;
     pace_.read(read.bytes);

@@ -12,7 +12,7 @@ from pair import AT_POINT, Pair, new_lab
 
 
 # By the side that passes them, and when.
-COPYING = ["disk.copy", "send.disk_sync"]
+COPYING = ["disk.copy", "disk.read", "send.disk_sync"]
 COMMITTING = ["send.disk_writes"]
 PREPARING = ["disk.session_recorded", "sync.disk_hashes", "sync.disk"]
 HOLDING = ["recv.disk_writes", "disk.held", "disk.committed", "disk.journal_durable", "disk.applied", "disk.settled"]

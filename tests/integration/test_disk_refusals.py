@@ -44,6 +44,7 @@ def test_no_such_disk(pair):
     ("virtio0=copied", "replicate, shared, external or scratch"),
     ("virtio0,target=here", "absolute"),
     ("virtio0=shared", "arbiter"),
+    ("virtio0=external", "arbiter"),
 ])  # fmt: skip
 def test_an_option_without_sense(pair, option, word):
     refused(pair, words(option), word, status=INVALID)
