@@ -53,7 +53,8 @@ class Source final : public XenDomain {
         memory_{handles_, facts_.domid},
         pv_{handles_, facts_.domid, PvShape{facts_.pv_width_bytes}},
         hvm_{handles_, facts_.domid},
-        model_{handles_, servers_, facts_.domid, mark_, options_.hold_model} {}
+        model_{handles_, servers_, facts_.domid, mark_, options_.hold_model},
+        crew_{options_.copy_helpers.value_or(CopyCrew::usual_helpers())} {}
   ~Source() override { static_cast<void>(detach()); }
 
   /// The rest of what attach_xen() has to do.
@@ -119,6 +120,7 @@ class Source final : public XenDomain {
   DeviceModel model_;
   ServedDisks served_{};                  ///< those whose writes are replicated
   std::shared_ptr<qemu::Qmp> monitor_{};  ///< of the QEMU that serves them, for as long as we are attached
+  CopyCrew crew_;
   std::optional<GuestCopier> copier_{};
   DeviceStateWriter device_{};
   std::uint64_t mapped_pages_{};  ///< the domain's page count when it was mapped
@@ -168,7 +170,7 @@ Status Source::map_memory() {
   if (paravirtual())
     if (auto found = pv_.find_p2m(memory_); !found) return found;
   copier_.emplace(handles_, facts_.domid, memory_,
-                  paravirtual() ? pv_.frames() : std::span<const std::uint64_t>{}, pv_.table());
+                  paravirtual() ? pv_.frames() : std::span<const std::uint64_t>{}, pv_.table(), crew_);
   if (!paravirtual()) copier_->always(state->shared_info_frame);
   return {};
 }

@@ -17,6 +17,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -36,6 +37,8 @@ struct XenAttachOptions {
   std::vector<std::string> vouched_disks{};
   /// The device model stands still until the guest goes on, not only until its state is taken: for comparisons.
   bool hold_model{false};
+  /// Threads that help to copy in a pause; nothing: by this host's processors.
+  std::optional<unsigned> copy_helpers{};
 };
 
 struct Vif {

@@ -12,7 +12,9 @@
 namespace remus::hypervisor::xen {
 
 namespace {
-constexpr std::size_t batch_pages_max = 1024;
+constexpr std::size_t batch_pages_max = 8192;
+/// Fewer are copied by the time a helper is awake (bench_xen_copy).
+constexpr std::size_t shared_pages_min = 2048;
 constexpr std::uint32_t call_back_pages = 4096;
 
 std::unexpected<Error> sink_full(std::uint32_t domid) {
@@ -30,11 +32,12 @@ const std::uint64_t* entries_of(const std::byte* page) {
 }  // namespace
 
 GuestCopier::GuestCopier(std::shared_ptr<Handles> handles, std::uint32_t domid, const GuestMemory& memory,
-                         std::span<const std::uint64_t> frames, FrameTable table)
-    : domid_{domid}, memory_{memory}, frames_{frames}, table_{table} {
+                         std::span<const std::uint64_t> frames, FrameTable table, CopyCrew& crew)
+    : domid_{domid}, memory_{memory}, frames_{frames}, table_{table}, crew_{crew} {
+  batch_.reserve(batch_pages_max);
+  batch_copied_.resize(batch_pages_max);
   if (!paravirtual()) return;
   page_types_ = std::make_unique<PageTypes>(std::move(handles), domid);
-  batch_.reserve(batch_pages_max);
   batch_types_.reserve(batch_pages_max);
   types_.assign(memory.layout().pages(), 0);
   put_off_.reserve(batch_pages_max);
@@ -46,13 +49,7 @@ Status GuestCopier::copy_all(PageWriter& writer, const std::function<bool(std::u
     for (std::uint32_t i = 0; i < run.pages; ++i) {
       const Page page{run.first_gfn + i, run.first_page + i,
                       run.memory + std::size_t{i} * checkpoint::page_bytes};
-      if (!paravirtual()) {
-        if (!writer.write(page.index, page.memory)) return sink_full(domid_);
-      } else {
-        batch_.push_back(page);
-        if (batch_.size() == batch_pages_max)
-          if (auto flushed = flush(writer, false); !flushed) return flushed;
-      }
+      if (auto added = add(writer, page, false); !added) return added;
       ++done;
       if (done % call_back_pages == 0 && !go_on(done)) return {};
     }
@@ -69,24 +66,15 @@ Status GuestCopier::copy_dirty(PageWriter& writer, std::span<const unsigned long
         if (gfn < run.first_gfn || gfn >= end) continue;
         const auto i = static_cast<std::uint32_t>(gfn - run.first_gfn);
         const Page page{gfn, run.first_page + i, run.memory + std::size_t{i} * checkpoint::page_bytes};
-        if (!paravirtual()) {
-          if (!writer.write(page.index, page.memory)) return sink_full(domid_);
-          continue;
-        }
-        batch_.push_back(page);
-        if (batch_.size() == batch_pages_max)
-          if (auto flushed = flush(writer, still); !flushed) return flushed;
+        if (auto added = add(writer, page, still); !added) return added;
       }
     }
   }
   if (still) {
     for (const Page& page : always_)
-      if (!writer.write(page.index, page.memory)) return sink_full(domid_);
-    for (const Page& page : put_off_) {
-      batch_.push_back(page);
-      if (batch_.size() == batch_pages_max)
-        if (auto flushed = flush(writer, still); !flushed) return flushed;
-    }
+      if (auto added = add(writer, page, still); !added) return added;
+    for (const Page& page : put_off_)
+      if (auto added = add(writer, page, still); !added) return added;
     put_off_.clear();
   }
   return flush(writer, still);
@@ -100,22 +88,84 @@ void GuestCopier::always(std::uint64_t gfn) {
       always_.push_back({gfn, run.first_page + static_cast<std::uint32_t>(gfn - run.first_gfn), memory});
 }
 
+Status GuestCopier::add(PageWriter& writer, const Page& page, bool still) {
+  // Nothing is to be known of it, and nobody helps.
+  if (!paravirtual() && (!still || crew_.alone()))
+    return writer.write(page.index, page.memory) ? Status{} : sink_full(domid_);
+  batch_.push_back(page);
+  return batch_.size() < batch_pages_max ? Status{} : flush(writer, still);
+}
+
 Status GuestCopier::flush(PageWriter& writer, bool still) {
   if (batch_.empty()) return {};
   batch_types_.clear();
-  for (const Page& page : batch_) batch_types_.push_back(frames_[page.gfn]);
-  if (auto asked = page_types_->ask(batch_types_); !asked) return asked;
-  for (std::size_t i = 0; i < batch_.size(); ++i)
-    if (auto written = write_one(writer, batch_[i], batch_types_[i], still); !written) return written;
+  if (paravirtual()) {
+    for (const Page& page : batch_) batch_types_.push_back(frames_[page.gfn]);
+    if (auto asked = page_types_->ask(batch_types_); !asked) return asked;
+  }
+  const bool shared = still && !crew_.alone() && batch_.size() >= shared_pages_min;
+  std::byte* const room = shared ? writer.stretch(batch_.size()) : nullptr;
+  if (room != nullptr) {
+    if (auto written = flush_shared(writer, room); !written) return written;
+  } else {
+    for (std::size_t i = 0; i < batch_.size(); ++i)
+      if (auto written =
+              write_one(writer, batch_[i], paravirtual() ? batch_types_[i] : page_type::none, still);
+          !written)
+        return written;
+  }
   batch_.clear();
   return {};
 }
 
+Status GuestCopier::flush_shared(PageWriter& writer, std::byte* room) {
+  for (std::size_t i = 0; i < batch_types_.size(); ++i) {
+    if (auto ours = not_given_away(batch_[i], batch_types_[i]); !ours) return ours;
+    types_[batch_[i].index] = static_cast<std::uint8_t>(batch_types_[i]);
+  }
+  crew_.share(batch_.size(), [this, room](std::size_t first, std::size_t end) {
+    for (std::size_t i = first; i < end; ++i)
+      batch_copied_[i] = copy(batch_[i], paravirtual() ? batch_types_[i] : page_type::none,
+                              room + i * checkpoint::page_bytes);
+  });
+  for (std::size_t i = 0; i < batch_.size(); ++i) {
+    switch (batch_copied_[i]) {
+      case Copied::whole: writer.commit(batch_[i].index, room + i * checkpoint::page_bytes); break;
+      case Copied::zero: writer.commit_zero(batch_[i].index); break;
+      case Copied::broken: return std::unexpected(broken_table(batch_[i]));
+    }
+  }
+  return {};
+}
+
+GuestCopier::Copied GuestCopier::copy(const Page& page, std::uint64_t type, std::byte* room) const {
+  if (is_page_table(type))
+    return canonicalize(table_, type, entries_of(page.memory), reinterpret_cast<std::uint64_t*>(room))
+               ? Copied::whole
+               : Copied::broken;
+  if (is_zero_page(page.memory)) return Copied::zero;
+  std::memcpy(room, page.memory, checkpoint::page_bytes);
+  return Copied::whole;
+}
+
+Status GuestCopier::not_given_away(const Page& page, std::uint64_t type) const {
+  if (type < page_type::broken) return {};
+  return fail(Errc::io, fmt::format("domain {} has given page {:#x} away", domid_, page.gfn),
+              "it is synchronized anew");
+}
+
+Error GuestCopier::broken_table(const Page& page) const {
+  return {Errc::io,
+          fmt::format("the page table {:#x} of domain {} names a frame that is not the domain's", page.gfn,
+                      domid_),
+          ""};
+}
+
 Status GuestCopier::write_one(PageWriter& writer, const Page& page, std::uint64_t type, bool still) {
-  if (type >= page_type::broken)
-    return fail(Errc::io, fmt::format("domain {} has given page {:#x} away", domid_, page.gfn),
-                "it is synchronized anew");
-  types_[page.index] = static_cast<std::uint8_t>(type);
+  if (paravirtual()) {
+    if (auto ours = not_given_away(page, type); !ours) return ours;
+    types_[page.index] = static_cast<std::uint8_t>(type);
+  }
   if (!is_page_table(type)) return writer.write(page.index, page.memory) ? Status{} : sink_full(domid_);
   std::byte* room = writer.begin();
   if (room == nullptr) return sink_full(domid_);
@@ -123,10 +173,7 @@ Status GuestCopier::write_one(PageWriter& writer, const Page& page, std::uint64_
     writer.commit(page.index, room);
     return {};
   }
-  if (still)
-    return fail(Errc::io,
-                fmt::format("the page table {:#x} of domain {} names a frame that is not the domain's",
-                            page.gfn, domid_));
+  if (still) return std::unexpected(broken_table(page));
   put_off_.push_back(page);
   return {};
 }

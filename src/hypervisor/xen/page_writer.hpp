@@ -28,10 +28,7 @@ class PageWriter final {
   /// False when the sink has reached its bound.
   [[nodiscard]] bool write(checkpoint::PageIndex index, const std::byte* page) {
     if (is_zero_page(page)) {
-      static constexpr std::array<std::byte, checkpoint::page_bytes> zeros{};
-      sink_.zero_page(index);
-      if (written_) written_(index, zeros);
-      ++zero_pages_;
+      zero(index);
       return true;
     }
     std::byte* room = begin();
@@ -50,6 +47,17 @@ class PageWriter final {
     }
     return room_.data();
   }
+  /// So many pages of space in one piece, or nullptr where there are not. Then commit() or commit_zero() each, in order.
+  [[nodiscard]] std::byte* stretch(std::size_t pages) {
+    if (room_.size() < pages * checkpoint::page_bytes) room_ = sink_.space(checkpoint::page_bytes);
+    return room_.size() < pages * checkpoint::page_bytes ? nullptr : room_.data();
+  }
+  /// Of a stretch, a page that turned out to be zero: its place stays unused.
+  void commit_zero(checkpoint::PageIndex index) {
+    sink_.advance(checkpoint::page_bytes);
+    room_ = room_.subspan(checkpoint::page_bytes);
+    zero(index);
+  }
   void commit(checkpoint::PageIndex index, const std::byte* room) {
     sink_.advance(checkpoint::page_bytes);
     room_ = room_.subspan(checkpoint::page_bytes);
@@ -62,6 +70,13 @@ class PageWriter final {
   [[nodiscard]] std::uint64_t zero_pages() const noexcept { return zero_pages_; }
 
  private:
+  void zero(checkpoint::PageIndex index) {
+    static constexpr std::array<std::byte, checkpoint::page_bytes> zeros{};
+    sink_.zero_page(index);
+    if (written_) written_(index, zeros);
+    ++zero_pages_;
+  }
+
   checkpoint::CheckpointSink& sink_;
   Written written_;
   std::span<std::byte> room_{};

@@ -101,6 +101,22 @@ def test_what_comes_for_a_guest_that_stands_still_is_no_difference(lab, kind):
         eventually(lambda: not host.domains(), 60, what="no domain on A")
 
 
+@pytest.mark.parametrize("kind", ["pvh", "pv", "hvm-nopv"])
+def test_several_threads_copy_what_one_does(lab, kind):
+    """Each epoch holds enough pages for them to share; dom0 has one processor, so they come and go in the midst of it."""
+    host = lab.host("A")
+    guest = lab.start_guest(GuestSpec(kind=kind, memory_mib=128, run="dirty:48:40000:text"), on="A")
+    try:
+        done = capture(host, guest.spec.name, "--epochs", 6, "--interval", 300, "--helpers", 3, "--verify", "--reference")
+        compared(done.stdout)
+        pages = [int(count) for count in re.findall(r"^epoch [1-9].* (\d+) pages", done.stdout, re.M)]
+        assert max(pages) > 2048, done.stdout
+        nothing_left(host)
+    finally:
+        host.xl("destroy", guest.spec.name)
+        eventually(lambda: not host.domains(), 60, what="no domain on A")
+
+
 def test_a_guest_that_offers_an_event_channel_is_asked_by_it(lab):
     host = lab.host("A")
     guest = lab.start_guest(GuestSpec(kind="pv32", memory_mib=64, run="suspend-event"), on="A")

@@ -150,6 +150,8 @@ std::optional<Options> parse(int count, char** words) {
       options.attach.suspend_timeout = std::chrono::milliseconds{std::stoul(value())};
     else if (word == "--save")
       options.save = value();
+    else if (word == "--helpers")
+      options.attach.copy_helpers = static_cast<unsigned>(std::stoul(value()));
     else if (word == "--vouch")
       options.attach.vouched_disks.push_back(value());
     else if (word == "--verify")
@@ -175,7 +177,8 @@ int main(int count, char** words) {
   const auto options = parse(count, words);
   if (!options) {
     fmt::print(stderr,
-               "usage: remus-xen-capture DOMAIN [--epochs N] [--interval MS] [--timeout MS] [--vouch DISK] "
+               "usage: remus-xen-capture DOMAIN [--epochs N] [--interval MS] [--timeout MS] [--helpers N] "
+               "[--vouch DISK] "
                "[--verify] [--reference] [--save FILE] [--rescue] [--debug]\n");
     return 2;
   }
