@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <numeric>
+#include <thread>
 
 #include "hypervisor/xen/machine_frames.hpp"
 #include "hypervisor/xen/standby_facts.hpp"
@@ -16,8 +18,11 @@ namespace remus::hypervisor::xen {
 
 namespace {
 
-// One call maps this much: large enough to be quick, small enough that the arrays it takes do not count.
-constexpr std::size_t mapped_at_once = 16384;
+// One call maps this much: large enough to be quick, small enough that the arrays it takes do not count, nor the time to unmap it.
+// It is unmapped as it was mapped: not every dom0's kernel takes parts of a mapping (PVH's does not).
+constexpr std::size_t mapped_at_once = 4096;
+constexpr std::chrono::milliseconds unmapped_within{5000};
+constexpr std::chrono::milliseconds rest_max{100};
 
 }  // namespace
 
@@ -81,8 +86,27 @@ Status IncomingMemory::map_frames(std::uint32_t domid, std::span<const std::uint
   return {};
 }
 
+void IncomingMemory::unmap_by_and_by(const std::stop_token& hurry) noexcept {
+  constexpr std::size_t piece_bytes = mapped_at_once * checkpoint::page_bytes;
+  std::size_t pieces = 0;
+  for (const auto& block : blocks_) pieces += (block.size() + piece_bytes - 1) / piece_bytes;
+  if (pieces == 0) return unmap();
+  const auto rest =
+      std::min<std::chrono::microseconds>(rest_max, std::chrono::microseconds{unmapped_within} / pieces);
+  for (auto& block : blocks_) {
+    while (!block.empty() && !hurry.stop_requested()) {
+      std::this_thread::sleep_for(rest);
+      const std::size_t bytes = std::min(piece_bytes, block.size());
+      ::munmap(block.data(), bytes);
+      block = block.subspan(bytes);
+    }
+  }
+  unmap();
+}
+
 void IncomingMemory::unmap() noexcept {
-  for (const auto& block : blocks_) ::munmap(block.data(), block.size());
+  for (const auto& block : blocks_)
+    if (!block.empty()) ::munmap(block.data(), block.size());
   blocks_.clear();
   first_pfns_.clear();
   if (foreign_ != nullptr) xenforeignmemory_close(foreign_);

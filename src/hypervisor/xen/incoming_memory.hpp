@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <stop_token>
 #include <vector>
 
 #include "base/error.hpp"
@@ -30,6 +31,9 @@ class IncomingMemory final {
   Status map(std::uint32_t domid, bool pv, const checkpoint::Layout& layout);
   /// Gives all of it back. Idempotent.
   void unmap() noexcept;
+  /// The same, within some seconds and with rests, for the sake of a guest that has just begun to run on the same processors.
+  /// At once when it is asked to stop.
+  void unmap_by_and_by(const std::stop_token& hurry) noexcept;
 
   [[nodiscard]] bool mapped() const noexcept { return !blocks_.empty(); }
   /// One span for each block of the layout.

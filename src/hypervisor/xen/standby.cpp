@@ -288,7 +288,7 @@ Result<ActivationReport> WaitingDomain::activate(std::span<const std::byte> devi
                us_between(restored_at, running_at));
   process_.let_go();
   // HVM and PVH: nobody is hurt by our mappings, but they would keep the domain's memory after its end.
-  unmapping_ = std::jthread{[this] { memory_.unmap(); }};
+  unmapping_ = std::jthread{[this](const std::stop_token& hurry) { memory_.unmap_by_and_by(hurry); }};
   return ActivationReport{us_between(begin, running_at)};
 }
 
