@@ -16,6 +16,7 @@
 #include "output/plug_epochs.hpp"
 #include "output/plug_port.hpp"
 #include "output/plug_tap.hpp"
+#include "output/plug_watch.hpp"
 
 namespace remus::output {
 namespace {
@@ -65,6 +66,7 @@ class PlugBuffer final : public OutputBuffer {
   [[nodiscard]] bool drained() const;
   [[nodiscard]] bool tell_waiting();
   void finish_draining();
+  void divert_again();
   void wake() const noexcept;
 
   PlugOptions options_;
@@ -77,6 +79,7 @@ class PlugBuffer final : public OutputBuffer {
   Path path_{Path::direct};
   Clock::time_point draining_until_{};
   Fd wake_{};
+  PlugWatch watch_{};
   std::jthread io_{};
 };
 
@@ -86,6 +89,9 @@ Status PlugBuffer::attach() {
   if (auto cleared = clear_plugs(options_.guest); !cleared) return cleared;
   wake_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!wake_) return fail_errno(errno, "cannot create an eventfd");
+  auto watch = PlugWatch::open();
+  if (!watch) return std::unexpected(watch.error());
+  watch_ = std::move(*watch);
   std::vector<Held> ports;
   Status result{};
   for (const auto& interface : options_.interfaces) {
@@ -262,6 +268,23 @@ void PlugBuffer::finish_draining() {
   changed_.notify_all();
 }
 
+/// What has left unheld cannot be called back; the checkpoint that is asked for makes it true as soon as can be.
+void PlugBuffer::divert_again() {
+  if (!watch_.drain()) return;
+  for (auto& held : ports_) {
+    const auto again = held.port->divert_again();
+    if (!again) {
+      spdlog::error("the output of '{}' is no longer held: {}", held.port->interface(), again.error().text());
+    } else if (*again) {
+      spdlog::error(
+          "somebody took the ingress filter of '{}' away; it is there again, but packets may have left "
+          "before their commit",
+          held.port->interface());
+      held.unmarked = true;
+    }
+  }
+}
+
 void PlugBuffer::wake() const noexcept {
   const std::uint64_t one = 1;
   if (wake_) static_cast<void>(!::write(wake_.get(), &one, sizeof one));
@@ -270,7 +293,7 @@ void PlugBuffer::wake() const noexcept {
 void PlugBuffer::io_loop(const std::stop_token& stop) {
   std::vector<pollfd> fds;
   while (!stop.stop_requested()) {
-    fds.assign(1, pollfd{wake_.get(), POLLIN, 0});
+    fds.assign({pollfd{wake_.get(), POLLIN, 0}, pollfd{watch_.fd(), POLLIN, 0}});
     int patience_ms = -1;
     {
       const std::lock_guard lock{mutex_};
@@ -288,6 +311,7 @@ void PlugBuffer::io_loop(const std::stop_token& stop) {
     std::function<void()> callback;
     {
       const std::lock_guard lock{mutex_};
+      divert_again();
       finish_draining();
       if (tell_waiting()) callback = on_waiting_;
     }

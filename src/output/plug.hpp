@@ -10,6 +10,9 @@
 // Until hold(), and again some milliseconds after pass(), packets do not come to us at all. Held bytes are bounded
 // per interface: at the limit plug drops the newest packets and counts them, as a full NIC queue would.
 //
+// Whoever takes the filter away while output is held (Open vSwitch does when it starts) is noticed: it is put back at
+// once, the log says so, and a checkpoint is asked for (plug_watch.hpp).
+//
 // The kernel cannot let packets pass by itself when we die: the keeper and the daemon do, by clear_plugs().
 #pragma once
 

@@ -220,6 +220,28 @@ Status PlugPort::undivert() {
   return done;
 }
 
+Result<bool> PlugPort::divert_again() {
+  nl_sock* const socket = socket_.get();
+  // With the domain its interface goes, and what was there.
+  if (!netlink::link_named(socket, alias_.interface)) return false;
+  const auto own = netlink::add_ingress(socket, interface_index_, alias_.interface);
+  if (!own) return std::unexpected(own.error());
+  bool again = false;
+  if (diverted_) {
+    const Status added = netlink::add_redirect(socket, interface_index_, index_);
+    if (!added && added.error().kind != Errc::exists) return std::unexpected(added.error());
+    again = added.has_value();
+  }
+  if (*own && !alias_.own_ingress) {
+    alias_.own_ingress = true;  // the one that was somebody else's has gone
+    const auto ours = netlink::link_named(socket, name_);
+    if (!ours) return std::unexpected(ours.error());
+    if (const Status told = netlink::set_link(socket, ours->get(), to_text(alias_), !choked_); !told)
+      return std::unexpected(told.error());
+  }
+  return again;
+}
+
 Result<PlugCounts> PlugPort::counts() {
   return counts_of(socket_.get(), index_);
 }
@@ -227,6 +249,7 @@ Result<PlugCounts> PlugPort::counts() {
 Status PlugPort::choke() {
   const auto ours = netlink::link_named(socket_.get(), name_);
   if (!ours) return std::unexpected(ours.error());
+  choked_ = true;
   return netlink::set_link(socket_.get(), ours->get(), {}, false);
 }
 

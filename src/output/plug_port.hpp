@@ -44,6 +44,9 @@ class PlugPort final {
   /// From now on what the guest sends comes to the plug; and past it again.
   [[nodiscard]] Status divert();
   [[nodiscard]] Status undivert();
+  /// After somebody may have taken our filter away, or what it is attached to, which are put back: true if the
+  /// guest's packets went past us meanwhile.
+  [[nodiscard]] Result<bool> divert_again();
   [[nodiscard]] Result<PlugCounts> counts();
   /// Throws away all that is held, and all that comes.
   [[nodiscard]] Status choke();
@@ -64,6 +67,7 @@ class PlugPort final {
   int interface_index_{};
   int index_{};  ///< of our interface
   bool diverted_{false};
+  bool choked_{false};
 };
 
 /// What a dead guard left for this guest: its packets are let go, then everything is removed.

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -211,14 +212,18 @@ TEST_F(RealPlug, NothingOfASupersededGuestGetsOut) {
 
 /// A guard is killed: its successor, or its keeper, finds what it left.
 TEST_F(RealPlug, WhatADeadGuardLeftIsClearedAndItsPacketsPass) {
-  {
-    auto dead = plug();
-    ASSERT_OK(dead->attach());
-    ASSERT_OK(dead->hold());
-    send(1);
-    EXPECT_TRUE(nothing_comes());
-    static_cast<void>(dead.release());  // nobody says goodbye
+  const pid_t guard = ::fork();
+  ASSERT_GE(guard, 0);
+  if (guard == 0) {
+    const auto dead = plug();
+    const bool holds = dead->attach().has_value() && dead->hold().has_value();
+    ::_exit(holds ? 0 : 1);  // it says goodbye to nobody
   }
+  int end = 0;
+  ASSERT_EQ(::waitpid(guard, &end, 0), guard);
+  ASSERT_EQ(end, 0);
+  send(1);
+  EXPECT_TRUE(nothing_comes());
   ASSERT_OK(clear_plugs("web2"));
   EXPECT_TRUE(nothing_comes()) << "another guest's";
   ASSERT_OK(clear_plugs("web1"));
@@ -247,6 +252,52 @@ TEST_F(RealPlug, AUsersOwnIngressStays) {
   ASSERT_FALSE(refused);
   EXPECT_EQ(refused.error().kind, Errc::refused) << refused.error().text();
   EXPECT_FALSE(run("ip -br link | grep -q ^rms"));
+}
+
+/// As Open vSwitch does with its ports when it starts.
+TEST_F(RealPlug, AFilterThatSomebodyTakesAwayIsPutBack) {
+  const auto buffer = plug();
+  std::atomic<int> told{0};
+  buffer->on_waiting([&] { ++told; });
+  ASSERT_OK(buffer->attach());
+  ASSERT_OK(buffer->hold());
+  const auto within_soon = [](const auto& condition) {
+    const auto until = std::chrono::steady_clock::now() + soon;
+    while (!condition() && std::chrono::steady_clock::now() < until)
+      std::this_thread::sleep_for(milliseconds{5});
+    return condition();
+  };
+  const auto is_back = [] { return run("tc filter show dev vif9.0 ingress | grep -q rms9.0"); };
+  ASSERT_TRUE(is_back());
+  checkpoint::Epoch epoch = 0;
+  for (const char* away : {"tc qdisc del dev vif9.0 ingress", "tc filter del dev vif9.0 ingress"}) {
+    ASSERT_TRUE(run(away));
+    EXPECT_TRUE(within_soon(is_back)) << away;
+    EXPECT_TRUE(within_soon([&] { return told == 1; })) << "what may have left is to be committed soon";
+    buffer->mark(++epoch);
+    buffer->release(epoch);
+    send(1);
+    EXPECT_TRUE(nothing_comes()) << away;
+    ASSERT_TRUE(run(away));
+    EXPECT_TRUE(within_soon(is_back)) << away;
+    EXPECT_TRUE(nothing_comes()) << "what is held stays so";
+    buffer->mark(++epoch);
+    buffer->release(epoch);
+    EXPECT_TRUE(arrives(1)) << away;
+    told = 0;
+  }
+  buffer->pass();
+  EXPECT_TRUE(within_soon([&] { return !is_back(); }));
+  send(2);
+  EXPECT_TRUE(arrives(2)) << "output that passes is left alone";
+  ASSERT_TRUE(run("tc qdisc del dev vif9.0 ingress"));
+  EXPECT_TRUE(within_soon([] { return run("tc qdisc show dev vif9.0 | grep -q ingress"); }));
+  ASSERT_OK(buffer->hold());  // a second session
+  send(3);
+  EXPECT_TRUE(nothing_comes());
+  ASSERT_OK(buffer->detach());
+  EXPECT_TRUE(arrives(3));
+  expect_no_trace();
 }
 
 TEST_F(RealPlug, AnInterfaceThatIsNotThereIsNamed) {
