@@ -24,6 +24,7 @@ PACKAGES = ["xen-utils-4.17", "xen-utils-common", "xenstore-utils", "qemu-system
 PACKAGES += ["bash", "dash", "coreutils", "findutils", "grep", "sed", "mawk", "gzip", "tar", "hostname", "util-linux", "mount", "e2fsprogs"]
 PACKAGES += ["base-files", "base-passwd", "libc-bin", "login", "procps", "kmod", "udev", "socat", "busybox-static"]
 PACKAGES += ["iputils-ping", "tcpdump", "strace", "nbd-client", "openssl", "ethtool"]
+PACKAGES += ["openvswitch-switch"]  # started by whoever wants it
 # What the product's programs link with.
 PACKAGES += ["libstdc++6", "libssl3", "libnl-route-3-200", "libzstd1", "liblz4-1", "libxxhash0", "libnbd0", "libfmt9", "libspdlog1.10", "libtomlplusplus3"]
 

@@ -43,6 +43,7 @@ class GuestSpec:
     mac: str = "00:16:3e:77:00:20"
     more_macs: tuple[str, ...] = ()  # of further network interfaces; the guest brings up the first
     address: str = "10.77.0.20"
+    network: str = "bridge=xenbr0"  # what its network interfaces are attached to, in the words of xl's `vif`
     run: str = "stream-server,echo-server,counter"
     disk: bool = False  # its root is an ext4 disk (common/disk_image.py), with a database on it; 64-bit kinds only
     extra: tuple[str, ...] = field(default=())  # further lines of the configuration
@@ -101,7 +102,7 @@ class GuestSpec:
         kind = "hvm" if self.has_bios else self.kind.removesuffix("32")
         model = {"hvm-nopv": ",model=virtio-net-pci", "pv": "", "pvh": "", "pvh32": "", "pv32": ""}.get(self.kind, ",type=vif")
         lines = [f'name = "{self.name}"', f'type = "{kind}"', f"memory = {self.memory_mib}", f"maxmem = {self.memory_mib}"]
-        vifs = ", ".join(f"'mac={mac},bridge=xenbr0{model}'" for mac in (self.mac, *self.more_macs))
+        vifs = ", ".join(f"'mac={mac},{self.network}{model}'" for mac in (self.mac, *self.more_macs))
         lines += [f"vcpus = {self.cpus}", f"vif = [{vifs}]", 'on_crash = "preserve"']
         disks = [("hda", self.boot_disk)] if self.has_bios else []
         disks += [(self.root_device, self.root)] if self.disk else []
