@@ -11,7 +11,7 @@ from lab.xen import GuestSpec
 
 pytestmark = pytest.mark.xen
 
-EPOCHS = 200
+EPOCHS = 60
 CAPTURE_S_MAX = 240
 
 
