@@ -3,7 +3,8 @@
   udp receive                 counts those the guest sends (start `udp-seq:send:<client>:<port>:<rate>` in it)
   udp send ADDRESS            sends to the guest (`udp-seq:receive:<port>`; it shows its counts in /run/stat/udp-receive-*)
 
-The receiver prints {"type": "verdict", "received": n, "lost": n, "late": n, "duplicated": n, "longest_gap_ms": ...}.
+The receiver prints {"type": "verdict", "received": n, "lost": n, "late": n, "duplicated": n, "longest_gap_ms": ..., "gap_from": ...},
+the last being when that silence began, in seconds since 1970.
 """
 
 import argparse
@@ -36,7 +37,7 @@ def _receive(arguments: argparse.Namespace, stopping: list[bool]) -> int:
     highest = lowest = None
     late = duplicated = 0
     gap = 0.0
-    last = None
+    last = gap_from = None
     end = time.time() + arguments.duration if arguments.duration else float("inf")
     while not stopping and time.time() < end:
         if not select.select([receiver], [], [], 0.1)[0]:
@@ -45,7 +46,8 @@ def _receive(arguments: argparse.Namespace, stopping: list[bool]) -> int:
         if len(data) != DATAGRAM.size:
             continue
         now = time.time()
-        gap = max(gap, now - last) if last is not None else 0.0
+        if last is not None and now - last > gap:
+            gap, gap_from = now - last, last
         last = now
         sequence = DATAGRAM.unpack(data)[0]
         duplicated += sequence in seen
@@ -64,6 +66,7 @@ def _receive(arguments: argparse.Namespace, stopping: list[bool]) -> int:
         late=late,
         duplicated=duplicated,
         longest_gap_ms=milliseconds(gap),
+        gap_from=gap_from,
     )
     return 0 if seen else 1
 

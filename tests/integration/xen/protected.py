@@ -7,7 +7,7 @@ from eventually import eventually
 from lab.xen import GuestSpec, LabError
 
 PATIENCE_S = 600  # against hanging only: an emulated host on a busy machine takes its time
-UNREACHABLE = 8  # exit status of `remus`: a daemon or a host does not answer
+LATE = (8, 13)  # exit status of `remus`: a daemon or a host does not answer, or a guard is not ready within what a daemon waits
 LOOK_S = 1  # each look is a program more on the processor that the guest, its dom0 and the guard share
 # Nothing here is about how soon a death is noticed; an emulated processor that others use too is often silent.
 OPTIONS = ["--heartbeat", "200ms", "--detect-min", "4s", "--detect-max", "30s", "--alone-after", "90s"]
@@ -19,6 +19,7 @@ class Protected:
 
     def __init__(self, lab, spec: GuestSpec | str, options: list[str] | None = None, *, on: str = "A") -> None:
         self.lab = lab
+        self.look_s = LOOK_S
         self.primary, self.backup = on, "B" if on == "A" else "A"
         if isinstance(spec, str):
             spec = GuestSpec(kind=spec, memory_mib=128)
@@ -38,26 +39,27 @@ class Protected:
         print(f"{self.guest.spec.kind}: protected after {time.monotonic() - began:.0f} s")
 
     def _ask(self, *words: str) -> None:
-        """Again where the other host was silent for longer than a daemon waits: on a busy machine an emulated one may be."""
+        """Again where the other host, or a guard, was silent for longer than a daemon waits: on a busy machine an emulated one may be."""
         deadline = time.monotonic() + PATIENCE_S
         words = ("protect", self.name, "--to", f"host{self.backup}", *self.options, *words)
         while True:
             done = self.lab.remus(self.primary, *words, check=False, timeout=PATIENCE_S)
             if done.returncode == 0:
                 return
-            if done.returncode != UNREACHABLE or time.monotonic() > deadline:
+            if done.returncode not in LATE or time.monotonic() > deadline:
                 raise LabError(f"`remus {' '.join(words)}` failed with {done.returncode}: {done.stderr.strip()}")
             time.sleep(LOOK_S)
 
     def turn_round(self) -> None:
-        """After a failover: boots the dead host, and is about to protect the guest from where it runs now, to it."""
+        """After a failover: boots the dead host if nobody has, and is about to protect the guest from where it runs now, to it."""
         self.primary, self.backup = self.backup, self.primary
-        self.lab.host(self.backup).boot()
-        self.lab.start_remus(self.backup)
+        if not self.lab.host(self.backup).is_up:
+            self.lab.host(self.backup).boot()
+            self.lab.start_remus(self.backup)
 
-    def session(self):
-        """A busy TCP session with it, every byte verified."""
-        return self.lab.stream(self.guest, *SESSION, within=PATIENCE_S)
+    def session(self, words: list = SESSION):
+        """A TCP session with it, every byte verified; `words` are the client's, a busy session's if not told."""
+        return self.lab.stream(self.guest, *words, within=PATIENCE_S)
 
     def status(self, host: str) -> dict:
         return self.lab.remus_json(host, "status", self.name)
@@ -66,17 +68,22 @@ class Protected:
         return self.status(host).get("guard") or {}
 
     def wait_protected(self) -> None:
-        eventually(lambda: self.status(self.primary)["protected"], PATIENCE_S, what="protected", pause=LOOK_S)
+        eventually(lambda: self.status(self.primary)["protected"], PATIENCE_S, what="protected", pause=self.look_s)
 
     def wait_for_commits(self, count: int = 3) -> None:
         committed = lambda: (self.guard(self.primary).get("epoch") or {}).get("committed") or 0  # noqa: E731
         before = committed()
-        eventually(lambda: committed() >= before + count, PATIENCE_S, what=f"{count} more commits", pause=LOOK_S)
+        eventually(lambda: committed() >= before + count, PATIENCE_S, what=f"{count} more commits", pause=self.look_s)
 
     def wait_active(self) -> dict:
         """The guest runs on the backup; what its guard tells of the failover."""
         active = lambda: (guard := self.guard(self.backup)).get("state") == "active" and guard  # noqa: E731
-        return eventually(active, PATIENCE_S, what=f"active on {self.backup}", pause=LOOK_S)["failover"]
+        return eventually(active, PATIENCE_S, what=f"active on {self.backup}", pause=self.look_s)["failover"]
+
+    def verify(self) -> None:
+        """The backup's memory is the domain's, page by page, at one commit."""
+        report = self.lab.remus_json(self.primary, "verify", self.name, timeout=PATIENCE_S)
+        assert report["pages_compared"] > 0 and report["pages_different"] == 0, (self.guest.spec.kind, report)
 
     def moves(self, client) -> None:
         before = client.stats.get("records_in", 0)
