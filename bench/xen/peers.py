@@ -1,4 +1,4 @@
-"""A guest under protection from host A to host B by whom it may be: nobody, stock `xl remus`, or the product.
+"""A guest under protection from host A to host B by whom it may be: stock `xl remus`, or the product.
 
 Other than in sessions.py, what is captured goes to the other host, which keeps a standby of it: requests, work and host deaths are
 measured as their users have them. The hosts' clocks are real ones.
@@ -8,6 +8,7 @@ import contextlib
 import os
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from lab.common.errors import LabError
 from lab.xen import GuestSpec, Lab
@@ -33,16 +34,6 @@ class Protection(ABC):
 
     def end(self) -> None:
         """Whatever must be gone before the next guest."""
-
-
-class Nobody(Protection):
-    name = "unprotected"
-
-    def start(self, lab: Lab, guest: Guest) -> None:
-        pass
-
-    def checkpoints(self) -> int:
-        return 0
 
 
 class Stock(Protection):
@@ -104,14 +95,18 @@ class Ours(Protection):
 
 
 @contextlib.contextmanager
-def protected(lab: Lab, kind: str, protection: Protection, run: str):
-    """A guest of its own, protected so, for as long as the block lasts; a host that died in it is up again afterwards."""
+def protected(lab: Lab, kind: str, protection: Protection, run: str, *, memory_mib: int = MEMORY_MIB, before: Callable = lambda guest: None):
+    """A guest of its own, protected so, for as long as the block lasts; a host that died in it is up again afterwards.
+
+    `before` is called with the guest when it runs, and is not yet protected.
+    """
     for host in lab.hosts.values():
         if not host.is_up:
             host.boot()
     lab.install_remus()
-    guest = lab.start_guest(GuestSpec(name=NAME, kind=kind, memory_mib=MEMORY_MIB, run=run), on="A")
+    guest = lab.start_guest(GuestSpec(name=NAME, kind=kind, memory_mib=memory_mib, run=run), on="A")
     try:
+        before(guest)
         protection.start(lab, guest)
         yield guest
     finally:
