@@ -5,6 +5,7 @@ import time
 from eventually import eventually
 
 from lab.xen import GuestSpec, LabError
+from lab.xen.guest import DISKS
 
 PATIENCE_S = 600  # against hanging only: an emulated host on a busy machine takes its time
 LATE = (8, 13)  # exit status of `remus`: a daemon or a host does not answer, or a guard is not ready within what a daemon waits
@@ -99,6 +100,11 @@ def traces(host) -> list[str]:
     return found
 
 
+def forget(host) -> None:
+    """An earlier test's guest, whose generation it knows, and its disks: the next of that name would be refused over a replica."""
+    host.shell(f"rm -rf /var/lib/remus/* /run/remus/* {DISKS}/*.root")
+
+
 def ready(lab) -> None:
     """Both hosts up, with remusd."""
     down = [host for host in lab.hosts.values() if not host.is_up]
@@ -106,7 +112,7 @@ def ready(lab) -> None:
         host.switch_on()
     for host in down:
         host.wait_until_up()
-        host.shell("rm -rf /var/lib/remus/*")  # an earlier test's guest, in a generation that it knows
+        forget(host)
     lab.install_remus()
 
 
@@ -122,7 +128,7 @@ def cleared(lab) -> None:
             if program in ("remusd", "remus-guard", "remus-keeper", "remus-xen-stand"):
                 host.run(["kill", "-9", pid], check=False)
         eventually(lambda host=host: not host.domains(), PATIENCE_S, what=f"no domain on {host.name}")
-        host.shell("rm -rf /var/lib/remus/* /run/remus/*")
+        forget(host)
 
 
 def intact(client) -> dict:

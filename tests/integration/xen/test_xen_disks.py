@@ -15,6 +15,12 @@ pytestmark = pytest.mark.xen
 KINDS = ["pvh", *(pytest.param(kind, marks=pytest.mark.long_form) for kind in ("pv", "hvm", "hvm-nopv"))]
 
 
+@pytest.fixture
+def kills(request: pytest.FixtureRequest, soak: bool) -> int:
+    """There and back in the short form: a death takes two minutes here."""
+    return request.config.getoption("--kills") or (10 if soak else 2)
+
+
 def start(hosts, kind: str) -> tuple[Protected, Account]:
     spec = GuestSpec(name=f"db-{kind}", kind=kind, memory_mib=160, run="ledger,stream-server", disk=True)
     it = Protected(hosts, spec)
@@ -56,6 +62,7 @@ def test_every_acknowledged_transaction_survives(hosts, kind, kills):
     host.run(["e2fsck", "-fn", it.guest.spec.root])
 
 
+@pytest.mark.long_form
 @pytest.mark.parametrize("kind", KINDS)
 def test_primary_guard_killed(hosts, kind):
     """In the write path of a domain: it runs and writes on, the next guard rescues it, and what the backup then has is all of it."""
