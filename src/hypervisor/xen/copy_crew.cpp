@@ -1,9 +1,11 @@
 #include "hypervisor/xen/copy_crew.hpp"
 
 #include <pthread.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <csignal>
+#include <system_error>
 
 namespace remus::hypervisor::xen {
 
@@ -24,9 +26,13 @@ CopyCrew::CopyCrew(unsigned helpers) {
   ::sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
   threads_.reserve(helpers);
-  for (unsigned i = 0; i < helpers; ++i) {
-    threads_.emplace_back([this] { help(); });
-    ::pthread_setname_np(threads_.back().native_handle(), "remus-copy");
+  try {
+    for (unsigned i = 0; i < helpers; ++i) {
+      threads_.emplace_back([this] { help(); });
+      ::pthread_setname_np(threads_.back().native_handle(), "remus-copy");
+    }
+  } catch (const std::system_error& error) {
+    spdlog::warn("only {} threads help to copy in a pause: {}", threads_.size(), error.what());
   }
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }

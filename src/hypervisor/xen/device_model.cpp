@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <span>
 #include <string_view>
 #include <thread>
@@ -30,7 +31,10 @@ constexpr int pipe_bytes_wanted =
     4 << 10;  // the least there is; the smallest state seen has 10 KiB (HVM with PV drivers)
 constexpr std::size_t context_bytes_usual = 256U << 10;
 constexpr int look_interval_ms = 20;
+// A QEMU that has not stopped within the first is blocked for long, or for good.
+constexpr std::chrono::seconds outlive_soon{60};
 constexpr int outlive_look_ms = 1;
+constexpr int outlive_late_look_ms = 100;
 constexpr std::chrono::milliseconds patience{5000};
 constexpr unsigned arm_tries_max = 16;
 constexpr const char* save_command = "xen-save-devices-state";
@@ -47,11 +51,12 @@ void append_text(DeviceStateWriter& state, std::string_view text) {
 /// Keeps a pipe until the device model writes to it, which it may yet do: by then our descriptor's number could be
 /// another file's, which QEMU would truncate, and without a reader it would wait for one for ever. The guest runs meanwhile,
 /// so its ioreq server must not stay disabled when QEMU stops after all.
-void outlive(Fd read_end, Fd write_end, std::shared_ptr<const IoreqServers> servers) {
-  std::thread{[read_end = std::move(read_end), write_end = std::move(write_end),
-               servers = std::move(servers)] {
+void outlive(Fd read_end, Fd write_end, std::function<bool()> enable) {
+  std::thread{[read_end = std::move(read_end), write_end = std::move(write_end), enable = std::move(enable)] {
+    const auto soon = Clock::now() + outlive_soon;
     pollfd ready{read_end.get(), POLLIN, 0};
-    while (::poll(&ready, 1, outlive_look_ms) <= 0) static_cast<void>(servers->enable());
+    while (::poll(&ready, 1, Clock::now() < soon ? outlive_look_ms : outlive_late_look_ms) <= 0)
+      static_cast<void>(enable());
   }}.detach();
 }
 
@@ -232,7 +237,7 @@ void DeviceModel::let_go() {
   if (stopped_ && write_end_) {
     spdlog::warn("the device model of domain {} has not yet done what it was told; its pipe is kept for it",
                  domid_);
-    outlive(std::move(read_end_), std::move(write_end_), servers_);
+    outlive(std::move(read_end_), std::move(write_end_), servers_->enabler());
   }
   read_end_.reset();
   write_end_.reset();

@@ -47,10 +47,11 @@ bool IoreqServers::in_hand() const {
   return false;
 }
 
-bool IoreqServers::enable() const {
-  return servers_.size() == 1 &&
-         xendevicemodel_set_ioreq_server_state(handles_->devices(), static_cast<domid_t>(domid_),
-                                               servers_.front().id, 1) == 0;
+std::function<bool()> IoreqServers::enabler() const {
+  if (servers_.size() != 1) return [] { return false; };
+  return [handles = handles_, domid = static_cast<domid_t>(domid_), id = servers_.front().id] {
+    return xendevicemodel_set_ioreq_server_state(handles->devices(), domid, id, 1) == 0;
+  };
 }
 
 }  // namespace remus::hypervisor::xen

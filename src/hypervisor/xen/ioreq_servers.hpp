@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -29,8 +30,10 @@ class IoreqServers final {
   /// Whether the device model has a request, or an answer that the guest has not taken. Ask it of a paused guest.
   [[nodiscard]] bool in_hand() const;
   /// Enables the only one there is, as QEMU does when it goes on. False if that cannot be done, or if there are more, of
-  /// which not all may be QEMU's. Thread-safe.
-  [[nodiscard]] bool enable() const;
+  /// which not all may be QEMU's.
+  [[nodiscard]] bool enable() const { return enabler()(); }
+  /// enable() for whoever outlives this session: to be called on any thread, also after close().
+  [[nodiscard]] std::function<bool()> enabler() const;
 
  private:
   struct Server {

@@ -49,6 +49,7 @@ class Protected:
                 return
             if done.returncode not in LATE or time.monotonic() > deadline:
                 raise LabError(f"`remus {' '.join(words)}` failed with {done.returncode}: {done.stderr.strip()}")
+            print(f"asked once more, after {done.returncode}: {done.stderr.strip()}")
             time.sleep(LOOK_S)
 
     def turn_round(self) -> None:
