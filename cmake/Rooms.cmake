@@ -17,6 +17,8 @@ function(remus_unit_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
   add_executable(test_${name} ${ARG_SOURCES})
   target_link_libraries(test_${name} PRIVATE ${ARG_DEPENDS} GTest::gtest_main GTest::gmock)
+  # The rooms are tested as they are shipped; the tests themselves needn't be quick. They are most of a whole build.
+  target_compile_options(test_${name} PRIVATE -O1 -g1)
   add_test(NAME unit.${name} COMMAND test_${name})
   set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT 600)
   add_dependencies(unit_tests test_${name})

@@ -207,7 +207,7 @@ def stage_integration(options):
 
 
 def pytest(options, folder):
-    command = ["/usr/bin/python3", "-m", "pytest", "-rs", "-v", "-p", "no:cacheprovider", folder]
+    command = ["/usr/bin/python3", "-m", "pytest", "-rs", "-v", "--durations=40", "-p", "no:cacheprovider", folder]
     if options.soak:
         command.append("--soak")
     if options.keyword:

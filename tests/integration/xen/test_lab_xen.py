@@ -57,7 +57,8 @@ def test_the_hypervisor_has_what_debian_leaves_out(lab):
     assert "shadow" in capabilities and "hap" in capabilities, capabilities
 
 
-@pytest.mark.parametrize("kind", ["pv", "pvh", "hvm", "hvm-nopv"])
+# The kinds that no other test of the short form boots; the others in the long form.
+@pytest.mark.parametrize("kind", ["hvm", *(pytest.param(kind, marks=pytest.mark.long_form) for kind in ("pv", "pvh", "hvm-nopv"))])
 def test_guest_boots_and_its_session_is_intact(clean, kind):
     guest = clean.start_guest(GuestSpec(kind=kind), on="A")
     assert set(clean.host("A").domains()) == {"web1"} and clean.host("B").domains() == {}
@@ -157,6 +158,7 @@ def test_power_cut_ends_a_host_and_nothing_else(clean):
     assert a.run(["test", "-e", "/run/remus/lost"], check=False).returncode != 0
 
 
+@pytest.mark.long_form
 def test_stock_migration_keeps_a_session(clean):
     guest = clean.start_guest(GuestSpec(kind="pvh"), on="A")
     client = clean.stream(guest, within=60)
