@@ -9,7 +9,7 @@ from lab.xen.guest import DISKS
 
 PATIENCE_S = 600  # against hanging only: an emulated host on a busy machine takes its time
 LATE = (8, 13)  # exit status of `remus`: a daemon or a host does not answer, or a guard is not ready within what a daemon waits
-LOOK_S = 1  # each look is a program more on the processor that the guest, its dom0 and the guard share
+LOOK_S = 2  # each look is a program more on the processor that the guest, its dom0 and the guard share
 # Nothing here is about how soon a death is noticed; an emulated processor that others use too is often silent.
 OPTIONS = ["--heartbeat", "200ms", "--detect-min", "4s", "--detect-max", "30s", "--alone-after", "90s"]
 SESSION = ["--interval", 0.02, "--patience", PATIENCE_S]  # 50 records a second, either way
