@@ -131,6 +131,7 @@ def test_delay_of_a_link_shows_in_round_trips(lab):
     assert slow_ms >= 400, slow_ms
 
 
+@pytest.mark.long_form
 def test_power_cut_ends_a_host_and_nothing_else(clean):
     """The machine is gone at once, the client hears nothing; what was on the disk is there when it comes back."""
     a, b = clean.host("A"), clean.host("B")
