@@ -114,7 +114,7 @@ Status run(const Options& options) {
       image.on_complete = [&] {
         if (options.verify) checked = verify(domain, image);
         if (!options.reference || !checked) return;
-        auto differences = test::compare_with_stock(domain.domid(), image);
+        auto differences = test::compare_with_stock(domain.domid(), image, options.verify);
         if (!differences)
           checked = std::unexpected(differences.error());
         else if (*differences > 0)
