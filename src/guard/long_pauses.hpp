@@ -23,17 +23,18 @@ class LongPauses final {
 
   /// A sentence, if this pause is to be told.
   [[nodiscard]] std::optional<std::string> note(engine::Time now, const hypervisor::CaptureReport& report) {
-    if (report.pause_us < long_us) return std::nullopt;
+    if (report.held_us() < long_us) return std::nullopt;
     if (told_at_ && now - *told_at_ < quiet) {
       ++untold_;
       return std::nullopt;
     }
     told_at_ = now;
     auto text = fmt::format(
-        "the guest was held up for {} ms by a checkpoint of {} pages: {} ms to bring its devices to "
+        "the guest was held up for {} ms by a checkpoint of {} pages: {}{} ms to bring its devices to "
         "rest, {} ms for its memory, {} ms for their state",
-        report.pause_us / 1000, report.pages + report.zero_pages, report.drain_us / 1000,
-        report.copy_us / 1000, report.device_us / 1000);
+        report.held_us() / 1000, report.pages + report.zero_pages,
+        report.freeze_us > 0 ? fmt::format("{} ms to suspend itself, ", report.freeze_us / 1000) : "",
+        report.drain_us / 1000, report.copy_us / 1000, report.device_us / 1000);
     if (untold_ > 0) text += fmt::format("; {} more like it since the last event", untold_);
     untold_ = 0;
     return text;

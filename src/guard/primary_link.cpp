@@ -131,7 +131,7 @@ Pipeline::Events PrimaryGuard::pipeline_events() {
     engine_->synchronized(engine_now(), session,
                           {.pages = report.pages,
                            .bytes = report.device_bytes,
-                           .pause = std::chrono::microseconds{report.pause_us}});
+                           .pause = std::chrono::microseconds{report.held_us()}});
     after_event();
   };
   events.sync_failed = [this](engine::Session session, const Error& error) {
@@ -153,7 +153,7 @@ Pipeline::Events PrimaryGuard::pipeline_events() {
     engine_->captured(engine_now(), session, epoch,
                       {.pages = report.pages + report.zero_pages,
                        .bytes = bytes,
-                       .pause = std::chrono::microseconds{report.pause_us}});
+                       .pause = std::chrono::microseconds{report.held_us()}});
     after_event();
   };
   events.capture_failed = [this](engine::Session session, const Error& error) {
@@ -204,16 +204,17 @@ Pipeline::Events PrimaryGuard::pipeline_events() {
 
 void PrimaryGuard::record_capture(const hypervisor::CaptureReport& report) {
   ++checkpoints_;
-  paused_us_ += report.pause_us;
-  pauses_us_.add(report.pause_us);
-  pause_max_us_ = std::max(pause_max_us_, report.pause_us);
+  const std::uint64_t held_us = report.held_us();
+  paused_us_ += held_us;
+  pauses_us_.add(held_us);
+  pause_max_us_ = std::max(pause_max_us_, held_us);
   dirty_pages_.add(report.pages + report.zero_pages);
   const engine::Time now = engine_now();
   checkpoint_rate_.sum(now, static_cast<double>(checkpoints_));
   paused_rate_.sum(now, static_cast<double>(paused_us_));
   if (auto told = long_pauses_.note(now, report))
     events_.add("pause", std::move(*told),
-                {{"pause_us", report.pause_us}, {"pages", report.pages + report.zero_pages}});
+                {{"pause_us", held_us}, {"pages", report.pages + report.zero_pages}});
 }
 
 }  // namespace remus::guard

@@ -20,12 +20,16 @@ namespace remus::hypervisor {
 struct CaptureReport {
   std::uint64_t pause_us{};   ///< the guest stands still → it runs again
   std::uint64_t stop_us{};    ///< before that: asked to stop → it stands still
+  std::uint64_t freeze_us{};  ///< of that: it suspends itself (Xen guests with PV drivers)
   std::uint64_t drain_us{};   ///< of the pause: until its devices are at rest, its disks' requests among them
   std::uint64_t copy_us{};    ///< pages into the sink
   std::uint64_t device_us{};  ///< device state into the sink; on Xen some of it when the guest runs again
   std::uint64_t pages{};      ///< pages with content
   std::uint64_t zero_pages{};
   std::uint64_t device_bytes{};
+
+  /// What the guest's programs and its users lose by this checkpoint.
+  [[nodiscard]] std::uint64_t held_us() const noexcept { return freeze_us + pause_us; }
 };
 
 /// How far a synchronization has come. Called a few times a second from the capture thread.

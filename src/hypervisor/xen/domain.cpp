@@ -287,6 +287,8 @@ Result<CaptureReport> Source::checkpoint(CheckpointSink& sink) {
   REMUS_FAULT_POINT("capture.paused");
   CaptureReport report;
   report.stop_us = us_since(asked, paused);
+  // A guest that suspends itself begins by freezing its programs, at once.
+  if (suspender_.cooperative()) report.freeze_us = report.stop_us;
   auto captured = copy_stopped(sink, report);
   const bool ahead = captured && may_run_ahead();
   if (captured && !ahead) captured = finish_state(sink, report);

@@ -54,6 +54,15 @@ TEST(LongPauses, AreToldWithTheirPartsAndNotTooOften) {
   EXPECT_NE(again->find("3 more like it"), std::string::npos) << *again;
 }
 
+TEST(LongPauses, CountWhatAGuestTakesToSuspendItself) {
+  LongPauses pauses;
+  const auto told =
+      pauses.note(engine::Time{}, {.pause_us = 100'000, .stop_us = 170'000, .freeze_us = 170'000});
+  ASSERT_TRUE(told.has_value());
+  EXPECT_NE(told->find("held up for 270 ms"), std::string::npos) << *told;
+  EXPECT_NE(told->find("170 ms to suspend itself"), std::string::npos) << *told;
+}
+
 TEST(Worker, RunsJobsInOrderAndAllBeforeItEnds) {
   std::vector<int> order;
   {
