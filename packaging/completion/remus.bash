@@ -19,7 +19,7 @@ _remus() {
     esac
   done
   local tuning='--interval --max-latency --max-overhead --alone-after --detect-min --detect-max --bandwidth
-    --compression --delta-cache --output-buffer --arbiter --bridge --disk'
+    --copy-rate --compression --delta-cache --output-buffer --arbiter --bridge --disk'
 
   case $prev in
     --socket | --qmp | --config) COMPREPLY=($(compgen -f -- "$cur")); return ;;
@@ -27,7 +27,7 @@ _remus() {
     --compression) COMPREPLY=($(compgen -W 'auto none lz4 zstd' -- "$cur")); return ;;
     --arbiter) COMPREPLY=($(compgen -W 'fail-stop manual' -- "$cur")); return ;;
     --interval | --max-latency | --max-overhead | --alone-after | --detect-min | --detect-max | --bandwidth | \
-      --delta-cache | --output-buffer | --bridge | --disk | --days | --rounds) return ;;
+      --copy-rate | --delta-cache | --output-buffer | --bridge | --disk | --days | --rounds) return ;;
   esac
 
   local words=''

@@ -66,6 +66,8 @@ void add_guest_options(CLI::App& command, nlohmann::json& options) {
   text("--detect-min", "detect_min", duration, "silence shorter than this is never taken for a failure");
   text("--detect-max", "detect_max", duration, "silence longer than this always is");
   text("--bandwidth", "bandwidth", rate, "limit of the link, e.g. 100MiB/s, 1Gbit/s, unlimited");
+  text("--copy-rate", "copy_rate", rate,
+       "disks are read no faster for their copy on the backup, e.g. 50MiB/s, unlimited");
   text("--delta-cache", "delta_cache", size, "memory for contents to send differences against, e.g. 64MiB");
   text("--output-buffer", "output_buffer", size, "memory for output that waits, e.g. 64MiB");
   text("--compression", "compression", CLI::IsMember({"auto", "none", "lz4", "zstd"}),

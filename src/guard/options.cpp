@@ -97,6 +97,7 @@ nlohmann::json to_json(const GuestOptions& o) {
           {"detect_max", format_duration(e.detect_max)},
           {"alone_after", format_duration(e.alone_after)},
           {"bandwidth", format_rate(o.bandwidth_bytes_per_s)},
+          {"copy_rate", format_rate(o.copy_rate_bytes_per_s)},
           {"compression", to_string(o.compression)},
           {"delta_cache", format_size(o.delta_cache_bytes)},
           {"output_buffer", format_size(o.output_buffer_bytes)},
@@ -120,6 +121,7 @@ Result<GuestOptions> options_from_json(const nlohmann::json& value, const GuestO
       .read("detect_max", o.engine.detect_max)
       .read("alone_after", o.engine.alone_after)
       .read_rate("bandwidth", o.bandwidth_bytes_per_s)
+      .read_rate("copy_rate", o.copy_rate_bytes_per_s)
       .read_with("compression", named(compression_names, o.compression))
       .read_size("delta_cache", o.delta_cache_bytes)
       .read_size("output_buffer", o.output_buffer_bytes)
@@ -161,6 +163,8 @@ Status validate(const GuestOptions& o, const Where& where) {
     if (!status) return status;
   if (o.bandwidth_bytes_per_s != 0 && o.bandwidth_bytes_per_s < mib)
     return where.at("bandwidth").fail("less than 1MiB/s cannot carry a guest's checkpoints");
+  if (o.copy_rate_bytes_per_s != 0 && o.copy_rate_bytes_per_s < mib)
+    return where.at("copy_rate").fail("at less than 1MiB/s a disk's copy takes days");
   if (!(e.max_overhead > 0 && e.max_overhead <= 1))
     return where.at("max_overhead")
         .fail(fmt::format("{} is out of range", e.max_overhead), "a share: 0.01 to 1");

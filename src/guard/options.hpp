@@ -25,6 +25,7 @@ enum class Compression { automatic, none, lz4, zstd };
 struct GuestOptions {
   engine::Config engine{};
   std::uint64_t bandwidth_bytes_per_s{};  ///< limit of the link; 0: none
+  std::uint64_t copy_rate_bytes_per_s{};  ///< of reading disks for their copy on the backup; 0: no limit
   Compression compression{Compression::automatic};
   std::uint64_t delta_cache_bytes{64ULL << 20};    ///< page contents kept on the primary to delta against
   std::uint64_t output_buffer_bytes{64ULL << 20};  ///< held packets; tail drop beyond
@@ -49,7 +50,7 @@ struct GuestOptions {
 [[nodiscard]] Result<GuestOptions> options_from_json(const nlohmann::json& value,
                                                      const GuestOptions& defaults = {},
                                                      const Where& where = {"options"});
-/// What may change while a guest is protected: pacing, pipeline, detection, bandwidth. refused, naming the first other option
+/// What may change while a guest is protected: pacing, pipeline, detection, rates. refused, naming the first other option
 /// in which the two differ.
 [[nodiscard]] Status changeable(const GuestOptions& from, const GuestOptions& to);
 

@@ -161,6 +161,10 @@ void Pipeline::set_link_rate(std::uint64_t bytes_per_s) {
   });
 }
 
+void Pipeline::set_copy_rate(std::uint64_t bytes_per_s) noexcept {
+  if (disks_) disks_->copy_rate(bytes_per_s);
+}
+
 checkpoint::EncoderStats Pipeline::encoder_stats() const {
   if (!state_) return {};
   const std::lock_guard lock{state_->stats_mutex};

@@ -104,6 +104,8 @@ class Pipeline final {
   /// What the link is limited to, for the choice of a compression; 0: not limited, then a usual link is
   /// assumed.
   void set_link_rate(std::uint64_t bytes_per_s);
+  /// Of reading disks while they are copied; 0: no limit.
+  void set_copy_rate(std::uint64_t bytes_per_s) noexcept;
   /// What that choice goes by now.
   [[nodiscard]] std::uint64_t link_rate() const noexcept { return link_rate_; }
   [[nodiscard]] checkpoint::EncoderStats encoder_stats() const;

@@ -66,7 +66,10 @@ void PrimaryGuard::serve_adjust(const http::Request& request, const http::Respon
   spec_.options = *options;
   if (engine_) engine_->configure(options->engine);
   if (connection_) connection_->set_bandwidth(options->bandwidth_bytes_per_s);
-  if (pipeline_) pipeline_->set_link_rate(options->bandwidth_bytes_per_s);
+  if (pipeline_) {
+    pipeline_->set_link_rate(options->bandwidth_bytes_per_s);
+    pipeline_->set_copy_rate(options->copy_rate_bytes_per_s);
+  }
   events_.add("state", "options changed", to_json(spec_.options));
   after_event();
   responder.reply({200, to_json(spec_.options).dump()});

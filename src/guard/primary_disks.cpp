@@ -29,7 +29,8 @@ PrimaryDisks::PrimaryDisks(std::unique_ptr<hypervisor::GuestDisks> guest, Primar
     : guest_{std::move(guest)},
       settings_{std::move(settings)},
       pool_{std::move(pool)},
-      encoder_{settings_.compression, settings_.link_bytes_per_s} {
+      encoder_{settings_.compression, settings_.link_bytes_per_s},
+      copy_rate_{settings_.copy_bytes_per_s} {
   for (const auto& facts : guest_->list()) {
     bytes_ += facts.bytes;
     disks_.push_back(std::make_unique<One>());

@@ -45,6 +45,7 @@ struct PrimaryDiskSettings {
   disk::ChunkPool::Limits room{};
   checkpoint::Compression compression{};
   std::uint64_t link_bytes_per_s{};
+  std::uint64_t copy_bytes_per_s{};  ///< 0: no limit
   /// A record is begun so often: what a successor looks at was written since the one before.
   std::chrono::milliseconds record_interval{10'000};
 };
@@ -110,6 +111,8 @@ class PrimaryDisks final {
   void stop();
   /// Why the session's epochs would lack writes.
   [[nodiscard]] Status state() const;
+  /// Disks are read no faster while they are copied, one under way included; 0: as fast as the link takes it.
+  void copy_rate(std::uint64_t bytes_per_s) noexcept { copy_rate_ = bytes_per_s; }
   [[nodiscard]] bool wants_mark() const;
 
   struct Report {
@@ -171,8 +174,8 @@ class PrimaryDisks final {
   std::uint64_t bytes_{};
   disk::WriteBatchEncoder encoder_;
   std::shared_ptr<DiskBatches::Account> account_{std::make_shared<DiskBatches::Account>()};
-  std::atomic<std::uint64_t> copy_rate_{0};  ///< bytes/s; 0: as the link takes it
-  engine::Session session_{};                ///< capture thread's
+  std::atomic<std::uint64_t> copy_rate_;
+  engine::Session session_{};  ///< capture thread's
   ReplicaHashes hashes_{};
   // capture thread's
   engine::Session recorded_session_{};

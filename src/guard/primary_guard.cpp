@@ -201,10 +201,12 @@ Result<std::unique_ptr<PrimaryDisks>> PrimaryGuard::open_disks() {
   for (const auto& disk : guest_.disks->list()) places[disk.name] = disk.image;
   if (const Status kept = keep_places(spec_, places); !kept) return std::unexpected(kept.error());
   const auto encoder = encoder_settings(spec_.options);
-  return PrimaryDisks::create(std::move(guest_.disks), {.spill_dir = spec_.dirs.state,
-                                                        .map_dir = spec_.dirs.run,
-                                                        .compression = encoder.compression,
-                                                        .link_bytes_per_s = encoder.link_bytes_per_s});
+  return PrimaryDisks::create(std::move(guest_.disks),
+                              {.spill_dir = spec_.dirs.state,
+                               .map_dir = spec_.dirs.run,
+                               .compression = encoder.compression,
+                               .link_bytes_per_s = encoder.link_bytes_per_s,
+                               .copy_bytes_per_s = spec_.options.copy_rate_bytes_per_s});
 }
 
 void PrimaryGuard::watch_guest() {

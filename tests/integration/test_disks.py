@@ -49,6 +49,20 @@ def test_every_acknowledged_transaction_survives(pair, soak):
     assert clean.returncode == 0, clean.stdout + clean.stderr
 
 
+def test_a_copy_keeps_to_its_rate_until_that_is_lifted(pair):
+    """The disk would be there within a second, and at this rate only after minutes, for which nobody here has the patience."""
+    refused = pair.protect("--disk", DISK, "--copy-rate", "10KiB/s", check=False)
+    assert refused.returncode == 2 and "copy_rate" in refused.stderr, refused
+    pair.protect("--disk", DISK, "--copy-rate", "1MiB/s", "--no-wait")
+    disk = lambda: next(iter(pair.guard().get("disks") or [{}]))  # noqa: E731
+    eventually(lambda: disk().get("compared_bytes", 0) > 2 << 20, PATIENCE_S, what="the copy is under way")
+    assert disk()["compared_bytes"] < disk()["bytes"] / 4 and not pair.is_protected(), disk()
+    pair.lab.remus(pair.primary, "set", pair.name, "--copy-rate", "unlimited")
+    pair.wait_protected()
+    report = pair.lab.remus_json(pair.primary, "verify", pair.name, "--disks", timeout=120)
+    assert report["blocks_different"] == 0 and report["blocks_compared"] > 0, report
+
+
 LOOP = """
 n=0
 trap 'exit 0' TERM

@@ -44,6 +44,7 @@ addresses = ["10.0.0.2", "192.168.1.2:99", "fd00::2", "[fd00::3]:98"]
 [defaults]
 interval = "50ms"
 bandwidth = "1Gbit/s"
+copy_rate = "50MiB/s"
 compression = "zstd"
 arbiter = "manual"
 bridges = { br0 = "lan1" }
@@ -64,6 +65,7 @@ disks = [{ name = "vda" }, { name = "vdb", mode = "shared" }]
   EXPECT_EQ(guard::to_string(addresses[3]), "[fd00::3]:98");
   EXPECT_EQ(config->defaults.engine.interval, std::chrono::milliseconds{50});
   EXPECT_EQ(config->defaults.bandwidth_bytes_per_s, 125'000'000U);
+  EXPECT_EQ(config->defaults.copy_rate_bytes_per_s, 50U << 20);
   EXPECT_EQ(config->defaults.compression, guard::Compression::zstd);
   EXPECT_EQ(config->defaults.arbiter, guard::ArbiterKind::manual);
   EXPECT_EQ(config->defaults.bridges.at("br0"), "lan1");

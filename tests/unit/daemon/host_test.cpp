@@ -432,6 +432,10 @@ TEST_F(HostTest, OptionsAreAdjustedWholeOrNotAtAll) {
             "100MiB/s");
   EXPECT_EQ(wait_for("hostA", on("hostA").adjust("web1", {{"bandwidth", "unlimited"}})).value()["bandwidth"],
             "unlimited");
+  EXPECT_EQ(wait_for("hostA", on("hostA").adjust("web1", {{"copy_rate", "1KiB/s"}})).error().kind,
+            Errc::invalid);
+  EXPECT_EQ(wait_for("hostA", on("hostA").adjust("web1", {{"copy_rate", "50MiB/s"}})).value()["copy_rate"],
+            "50MiB/s");
   reboot_daemon("hostA");
   std::ifstream kept{dir_.path() / "hostA/state/guests/web1.json"};
   EXPECT_EQ(json::parse(kept)["options"]["interval"], "20ms");
