@@ -5,17 +5,19 @@ from dataclasses import dataclass
 from leaks import LSEVTCHN
 
 PROGRAMS = ("remusd", "remus-guard", "remus-keeper", "remus-xen-standby")
-# One line a process: pid, program, then each figure. The kernel cuts names of processes: a program is told by its file.
+# One line a process: pid, program, then each figure. One program a process of ours is all that it starts: the host is busy enough.
+# The kernel cuts names of processes at 15 characters.
 LOOK = r"""
 cd /proc
 for pid in [0-9]*; do
-  program=$(readlink $pid/exe)
-  program=${program##*/}
-  case " $0 " in *" $program "*) ;; *) continue ;; esac
-  pss=$(sed -n 's/^Pss: *\([0-9]*\) kB/\1/p' $pid/smaps_rollup)
-  tables=$(sed -n 's/^VmPTE:[^0-9]*\([0-9]*\) kB/\1/p' $pid/status)
-  foreign=$(grep -c privcmd $pid/maps)
-  echo "$pid $program ${pss:-0} ${tables:-0} $(ls $pid/fd | wc -l) $(ls $pid/task | wc -l) $foreign"
+  { read -r name < $pid/comm; } 2> /dev/null || continue
+  program=
+  for each in $0; do [ "${each:0:15}" = "$name" ] && program=$each; done
+  [ "$program" ] || continue
+  fds=($pid/fd/*) tasks=($pid/task/*)
+  figures=$(awk '/^Pss:/ { pss = $2 } /^VmPTE:/ { tables = $2 } /privcmd/ { foreign++ }
+    END { print pss + 0, tables + 0, FDS, TASKS, foreign + 0 }' FDS=${#fds[@]} TASKS=${#tasks[@]} $pid/smaps_rollup $pid/status $pid/maps)
+  echo "$pid $program $figures"
 done
 """
 
