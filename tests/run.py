@@ -55,16 +55,22 @@ def build(preset, targets=()):
 
 
 class BuildAhead:
-    """Builds what later stages need while the labs mostly wait: only with what time of the processors nobody else wants."""
+    """Builds what later stages need while the labs mostly wait: only with what time of the processors nobody else wants, and only
+    where there is memory for both."""
 
     LOG = ROOT / "build/ahead.log"
+    MEMORY_MIB_MIN = 12 << 10  # two Xen hosts, and a compiler on each processor
     BUILDS = {"asan": ("unit_tests", "fuzzers"), "tsan": ("unit_tests",)}
 
     def __init__(self):
         self.process = None
 
     def begin(self):
-        script = " && ".join(
+        available = re.search(r"^MemAvailable: *([0-9]+)", Path("/proc/meminfo").read_text(), re.M)
+        if available and int(available[1]) >> 10 < self.MEMORY_MIB_MIN:
+            return
+        # Where the kernel shares the processors by session first (autogroup), idle time is that of a session as well.
+        script = "{ echo 19 > /proc/self/autogroup; } 2> /dev/null; " + " && ".join(
             f"cmake --preset {preset} -Wno-dev --log-level=WARNING && cmake --build --preset {preset} -j {JOBS} --target {' '.join(targets)}"
             for preset, targets in self.BUILDS.items())
         with self.LOG.open("w") as log:
@@ -77,7 +83,17 @@ class BuildAhead:
         if self.process and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGTERM)
             self.process.wait()
+            self._wait_for_group()
         self.process = None
+
+    def _wait_for_group(self):
+        """ninja still removes what it has not finished; the next one must not find it at that."""
+        for _ in range(100):
+            try:
+                os.killpg(self.process.pid, 0)
+            except ProcessLookupError:
+                return
+            time.sleep(0.1)
 
 
 ahead = BuildAhead()
