@@ -50,7 +50,7 @@ _remus() {
     unprotect) words="--force $(_remus_names guests)" ;;
     failover) words="--force --yes $(_remus_names guests)" ;;
     status) words="--watch --json $(_remus_names guests)" ;;
-    verify) words="--disks --json $(_remus_names guests)" ;;
+    verify) words="--disks --max-pause --json $(_remus_names guests)" ;;
     events) words="--follow --json $(_remus_names guests)" ;;
     top) words='--interval --rounds --json' ;;
     doctor) words='--config --json' ;;

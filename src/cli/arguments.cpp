@@ -15,6 +15,10 @@
 namespace remus::cli {
 namespace {
 
+std::int64_t milliseconds_of(std::chrono::nanoseconds time) noexcept {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(time).count();
+}
+
 constexpr std::string_view exit_codes =
     "Exit status: 0 done, 1 fault, 2 invalid, 3 not found, 4 exists, 5 refused, 6 unsupported, 7 "
     "incompatible,\n"
@@ -138,6 +142,7 @@ struct Parser {
   Doctor doctor{};
   std::string top_interval{"1s"};
   bool no_wait{};
+  std::string verify_pause{};
 
   template <typename T>
   CLI::App* command(CLI::App& parent, const char* name, const char* help, const char* examples, T& words) {
@@ -258,8 +263,13 @@ struct Parser {
     f->add_flag("--yes,-y", failover.yes, "do not ask");
 
     auto* v = command(app, "verify", "compare the backup's memory with the guest's, page by page",
-                      "  remus verify web1\n  remus verify web1 --disks", verify);
+                      "  remus verify web1\n  remus verify web1 --disks\n"
+                      "  remus verify web1 --max-pause 50ms   (sooner done, felt more)",
+                      verify);
     v->add_flag("--disks", verify.disks, "replicated disks too, block by block");
+    v->add_option("--max-pause", verify_pause,
+                  "how long the guest may stand still for it at each checkpoint, 1ms to 2s (default: 10ms)")
+        ->check(check([](const std::string& value) { return parse_duration(value); }, "DURATION"));
     v->add_option("GUEST", verify.guest, "the guest")->required();
   }
 
@@ -313,10 +323,12 @@ std::variant<Arguments, Exit> parse_arguments(int argc, const char* const* argv)
     return Exit{good ? 0 : exit_status(Errc::invalid), text.str()};
   }
   if (auto* p = std::get_if<Protect>(&parser->out.command)) p->wait = !parser->no_wait;
+  if (auto* v = std::get_if<Verify>(&parser->out.command); v != nullptr && !parser->verify_pause.empty())
+    v->max_pause_ms = static_cast<std::uint64_t>(std::max<std::int64_t>(
+        1, milliseconds_of(parse_duration(parser->verify_pause).value_or(std::chrono::milliseconds{10}))));
   if (auto* t = std::get_if<Top>(&parser->out.command)) {
     const auto interval = parse_duration(parser->top_interval).value_or(std::chrono::seconds{1});
-    t->interval_ms = static_cast<unsigned>(std::clamp<std::int64_t>(
-        std::chrono::duration_cast<std::chrono::milliseconds>(interval).count(), 100, 60'000));
+    t->interval_ms = static_cast<unsigned>(std::clamp<std::int64_t>(milliseconds_of(interval), 100, 60'000));
   }
   return parser->out;
 }

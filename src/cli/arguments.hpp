@@ -89,6 +89,7 @@ struct Failover {
 struct Verify {
   std::string guest{};
   bool disks{};
+  std::uint64_t max_pause_ms{};  ///< 0: as the guard has it
 };
 struct Doctor {
   std::filesystem::path config{"/etc/remus/remus.toml"};

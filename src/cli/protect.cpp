@@ -5,8 +5,8 @@
 #include <chrono>
 #include <cstdio>
 #include <thread>
-#include <tuple>
 
+#include "cli/progress.hpp"
 #include "cli/render.hpp"
 #include "cli/session.hpp"
 #include "daemon/json_fields.hpp"
@@ -22,54 +22,25 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using std::chrono::steady_clock;
 
-constexpr milliseconds look_interval{500};
 /// Neither progress nor protection for so long: the user is told, the daemon goes on trying.
 constexpr seconds patience{60};
 
-class Progress final {
- public:
-  Progress(bool terminal, bool quiet) : terminal_{terminal}, quiet_{quiet} {}
-
-  void show(const json& guest) {
-    if (quiet_) return;
-    const auto& guard = guest.contains("guard") ? guest["guard"] : json{};
-    const auto sync = guard.is_object() && guard.contains("sync") ? guard["sync"] : json{};
-    const auto total = number_at(sync, "total_bytes");
-    const auto text = text_at(guest, "text");
-    if (total == 0) return line(text, text);
-    const auto done = number_at(sync, "done_bytes");
-    const double share = static_cast<double>(done) / static_cast<double>(total);
-    std::string eta;
-    if (sync.contains("eta_s") && sync["eta_s"].is_number())
-      eta =
-          fmt::format(", {} to go", human_ms(static_cast<std::uint64_t>(sync["eta_s"].get<double>() * 1000)));
-    const auto bar = fmt::format("synchronizing {}  {} of {}{}", progress_bar(share, 30), human_bytes(done),
-                                 human_bytes(total), eta);
-    // Without a terminal: one line each ten percent.
-    line(bar, fmt::format("synchronizing {} %", static_cast<int>(share * 10) * 10));
-  }
-
-  void end() {
-    if (terminal_ && !last_.empty()) fmt::print("\n");
-    last_.clear();
-  }
-
- private:
-  void line(const std::string& for_terminal, const std::string& for_file) {
-    if (terminal_) {
-      fmt::print("\r{}\x1b[K", for_terminal);
-      last_ = for_terminal;
-    } else if (for_file != last_) {
-      fmt::print("{}\n", for_file);
-      last_ = for_file;
-    }
-    std::ignore = std::fflush(stdout);
-  }
-
-  bool terminal_;
-  bool quiet_;
-  std::string last_{};
-};
+void show(Progress& progress, const json& guest) {
+  const auto& guard = guest.contains("guard") ? guest["guard"] : json{};
+  const auto sync = guard.is_object() && guard.contains("sync") ? guard["sync"] : json{};
+  const auto total = number_at(sync, "total_bytes");
+  const auto text = text_at(guest, "text");
+  if (total == 0) return progress.show(text, text);
+  const auto done = number_at(sync, "done_bytes");
+  const double share = static_cast<double>(done) / static_cast<double>(total);
+  std::string eta;
+  if (sync.contains("eta_s") && sync["eta_s"].is_number())
+    eta = fmt::format(", {} to go", human_ms(static_cast<std::uint64_t>(sync["eta_s"].get<double>() * 1000)));
+  const auto bar = fmt::format("synchronizing {}  {} of {}{}", progress_bar(share, 30), human_bytes(done),
+                               human_bytes(total), eta);
+  // Without a terminal: one line each ten percent.
+  progress.show(bar, fmt::format("synchronizing {} %", static_cast<int>(share * 10) * 10));
+}
 
 int wait_until_protected(Session& session, const std::string& name) {
   Progress progress{session.terminal(), session.json()};
@@ -81,7 +52,7 @@ int wait_until_protected(Session& session, const std::string& name) {
       progress.end();
       return session.failed(guest.error());
     }
-    progress.show(*guest);
+    show(progress, *guest);
     if (guest->value("protected", false)) {
       progress.end();
       session.print(*guest, fmt::format("{} is protected to {}\n", name, text_at(*guest, "peer")));
@@ -99,7 +70,7 @@ int wait_until_protected(Session& session, const std::string& name) {
                  name, text_at(*guest, "text"), name);
       return exit_not_healthy;
     }
-    std::this_thread::sleep_for(look_interval);
+    std::this_thread::sleep_for(Progress::interval);
   }
 }
 

@@ -262,10 +262,13 @@ std::string render_verify(const std::string& guest, const json& report, const St
   const auto pages = number_at(report, "pages_different");
   const auto blocks = number_at(report, "blocks_different");
   const bool disks = known(report, "blocks_compared");
+  const auto last = number_at(report, "epoch");
+  const auto first = known(report, "first_epoch") ? number_at(report, "first_epoch") : last;
   std::string out =
-      fmt::format("{}: {} pages{} compared at epoch {} in {}: ", guest, number_at(report, "pages_compared"),
+      fmt::format("{}: {} pages{} compared at {} in {}: ", guest, number_at(report, "pages_compared"),
                   disks ? fmt::format(" and {} blocks of disks", number_at(report, "blocks_compared")) : "",
-                  number_at(report, "epoch"), human_ms(number_at(report, "duration_ms")));
+                  first == last ? fmt::format("epoch {}", last) : fmt::format("epochs {} to {}", first, last),
+                  human_ms(number_at(report, "duration_ms")));
   std::string left_out;
   if (const auto bytes = number_at(report, "bytes_left_out"); bytes != 0)
     left_out = "  " +

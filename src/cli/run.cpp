@@ -4,10 +4,16 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <condition_variable>
 #include <cstdio>
 #include <iostream>
+#include <mutex>
+#include <stop_token>
 #include <string>
+#include <thread>
+#include <utility>
 
+#include "cli/progress.hpp"
 #include "cli/render.hpp"
 #include "cli/session.hpp"
 #include "cli/xl_remus.hpp"
@@ -62,12 +68,38 @@ int run_set(Session& session, const Set& words) {
   return 0;
 }
 
+/// Shows how far a verification has come, until it is told to stop.
+void watch_verification(Session session, const std::string& guest, const std::stop_token& stop) {
+  Progress progress{true, false};
+  std::mutex mutex;
+  std::condition_variable_any never;
+  std::unique_lock lock{mutex};
+  while (!never.wait_for(lock, stop, Progress::interval, [] { return false; }) && !stop.stop_requested()) {
+    const auto now = session.ask("GET", guest_path(guest));
+    if (!now || !now->contains("guard")) continue;
+    const json& guard = (*now)["guard"];
+    if (!guard.is_object() || !guard.contains("verification")) continue;
+    const auto done = number_at(guard["verification"], "done_bytes");
+    const auto total = number_at(guard["verification"], "total_bytes");
+    if (total == 0) continue;
+    const auto bar = fmt::format("comparing {}  {} of {}",
+                                 progress_bar(static_cast<double>(done) / static_cast<double>(total), 30),
+                                 human_bytes(done), human_bytes(total));
+    progress.show(bar, bar);
+  }
+  progress.end();
+}
+
 int run_verify(Session& session, const Verify& words) {
+  json body{{"disks", words.disks}};
+  if (words.max_pause_ms != 0) body["max_pause_ms"] = words.max_pause_ms;
+  std::jthread watch;
   if (session.terminal() && !session.json())
-    fmt::print(stderr, "comparing all of {}'s memory{} at one commit ...\n", words.guest,
-               words.disks ? " and disks" : "");
-  auto report = session.ask("POST", guest_path(words.guest, "/verify"), {{"disks", words.disks}},
-                            words.disks ? seconds{12 * 3600 + 10} : seconds{610});
+    watch = std::jthread{[&words, beside = session.beside()](const std::stop_token& stop) mutable {
+      watch_verification(std::move(beside), words.guest, stop);
+    }};
+  auto report = session.ask("POST", guest_path(words.guest, "/verify"), body, seconds{12 * 3600 + 10});
+  watch = {};  // its line is done before ours begins
   if (!report) return session.failed(report.error());
   session.print(*report, render_verify(words.guest, *report, session.style()));
   return number_at(*report, "pages_different") + number_at(*report, "blocks_different") == 0

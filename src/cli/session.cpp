@@ -12,7 +12,8 @@
 namespace remus::cli {
 
 Session::Session(const Arguments& arguments)
-    : client_{http::UnixEndpoint{arguments.socket}},
+    : socket_{arguments.socket},
+      client_{http::UnixEndpoint{socket_}},
       json_{arguments.json},
       terminal_{::isatty(STDOUT_FILENO) == 1},
       style_{Style::for_output(STDOUT_FILENO)} {}

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -15,6 +16,8 @@ namespace remus::cli {
 class Session final {
  public:
   explicit Session(const Arguments& arguments);
+  /// Another to ask while this one waits for an answer.
+  [[nodiscard]] Session beside() const { return Session{{.socket = socket_, .json = json_}}; }
 
   /// Asks the daemon; a status that tells of failure becomes its error.
   [[nodiscard]] Result<nlohmann::json> ask(const std::string& method, const std::string& target,
@@ -32,6 +35,7 @@ class Session final {
   [[nodiscard]] int failed(const Error& error) const;
 
  private:
+  std::filesystem::path socket_;
   http::Client client_;
   bool json_;
   bool terminal_;

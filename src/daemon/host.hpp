@@ -105,7 +105,7 @@ class Host final {
   [[nodiscard]] Task<Result<nlohmann::json>> protect(ProtectRequest request);
   [[nodiscard]] Task<Result<nlohmann::json>> unprotect(std::string name, bool force);
   [[nodiscard]] Task<Result<nlohmann::json>> failover(std::string name, bool force);
-  [[nodiscard]] Task<Result<nlohmann::json>> verify(std::string name, bool disks);
+  [[nodiscard]] Task<Result<nlohmann::json>> verify(std::string name, nlohmann::json request);
   [[nodiscard]] Task<Result<nlohmann::json>> adjust(std::string name, nlohmann::json options);
   [[nodiscard]] Task<nlohmann::json> peer_states();
   [[nodiscard]] Status remove_peer(const std::string& name);

@@ -23,8 +23,7 @@ constexpr milliseconds lock_limit{30'000};
 constexpr milliseconds describe_limit{20'000};
 constexpr milliseconds unprotect_limit{30'000};
 constexpr milliseconds failover_limit{60'000};
-constexpr milliseconds verify_limit{600'000};
-constexpr milliseconds verify_disks_limit{12 * 3'600'000};  // terabytes, at what their disks read
+constexpr milliseconds verify_limit{12 * 3'600'000};  // terabytes, at what their disks read
 
 json view_of(const Guest& guest) {
   const auto facts = guest.facts();
@@ -333,16 +332,14 @@ Task<Result<json>> Host::failover(std::string name, bool force) {
   co_return report;
 }
 
-Task<Result<json>> Host::verify(std::string name, bool disks) {
+Task<Result<json>> Host::verify(std::string name, json request) {
   auto found = find(name);
   if (!found) co_return pass_on(found.error());
   const GuestPtr& guest = *found;
   if (guest->registration.role != Role::primary || !guest->guard || !guest->guard->exists())
     co_return fail(Errc::refused, fmt::format("{} is not protected from this host now", name),
                    "see: remus status");
-  json request{{"disks", disks}};
-  co_return co_await guest->guard->call("POST", "/v1/verify", std::move(request),
-                                        disks ? verify_disks_limit : verify_limit);
+  co_return co_await guest->guard->call("POST", "/v1/verify", std::move(request), verify_limit);
 }
 
 Task<Result<json>> Host::adjust(std::string name, json changes) {

@@ -157,6 +157,7 @@ json to_json(const GuardStatus& s) {
         {"released_bytes", or_null(s.output.released_bytes)},
         {"dropped_packets", or_null(s.output.dropped_packets)}}},
       {"sync", nullptr},
+      {"verification", nullptr},
       {"disks", json::array()},
       {"link",
        {{"state", s.link.state},
@@ -178,6 +179,9 @@ json to_json(const GuardStatus& s) {
     out["sync"] = {{"done_bytes", s.sync->done_bytes},
                    {"total_bytes", s.sync->total_bytes},
                    {"eta_s", or_null(s.sync->eta_s)}};
+  if (s.verification)
+    out["verification"] = {{"done_bytes", s.verification->done_bytes},
+                           {"total_bytes", s.verification->total_bytes}};
   for (const auto& disk : s.disks) out["disks"].push_back(disk_json(disk));
   if (s.failover)
     out["failover"] = {{"detected_ms", s.failover->detected_ms},
@@ -236,6 +240,11 @@ Result<GuardStatus> status_from_json(const json& value) {
     take(sync, "total_bytes", s.sync->total_bytes);
     take(sync, "eta_s", s.sync->eta_s);
   }
+  if (const auto& verification = part(value, "verification"); !verification.empty()) {
+    s.verification = GuardStatus::Verification{};
+    take(verification, "done_bytes", s.verification->done_bytes);
+    take(verification, "total_bytes", s.verification->total_bytes);
+  }
   take_list(value, "disks", [&](const json& disk) { s.disks.push_back(disk_from_json(disk)); });
   const auto& link = part(value, "link");
   take(link, "state", s.link.state);
@@ -285,7 +294,8 @@ json to_json(const VerifyReport& r) {
   auto blocks = json::array();
   for (const auto& block : r.different_blocks)
     blocks.push_back({{"disk", block.disk}, {"offset", block.offset}});
-  return {{"epoch", r.epoch},
+  return {{"first_epoch", r.first_epoch},
+          {"epoch", r.epoch},
           {"pages_compared", r.pages_compared},
           {"pages_different", r.pages_different},
           {"different", std::move(pages)},
@@ -301,6 +311,8 @@ Result<VerifyReport> verify_report_from_json(const json& value) {
     return fail(Errc::corrupt, "the answer is not a verification report");
   VerifyReport r;
   take(value, "epoch", r.epoch);
+  r.first_epoch = r.epoch;  // as guards say it that compare all at once
+  take(value, "first_epoch", r.first_epoch);
   take(value, "pages_compared", r.pages_compared);
   take(value, "pages_different", r.pages_different);
   take(value, "duration_ms", r.duration_ms);

@@ -5,7 +5,7 @@
 //             POST /v1/adjust           part of GuestOptions
 //   primary   GET  /v1/description      GuestDescription, or why the guest is refused
 //             POST /v1/connect          {links: ["10.0.0.2:7601", ...]}
-//             POST /v1/verify           {disks}: answers a VerifyReport
+//             POST /v1/verify           {disks, max_pause_ms}: answers a VerifyReport
 //             POST /v1/superseded       {generation, host}: fence the guest
 //             POST /v1/unprotect        ends protection; the guard exits
 //   backup    GET  /v1/ready            {port, generation}
@@ -102,6 +102,12 @@ struct GuardStatus {
   };
   std::optional<Sync> sync{};  ///< primary, only while synchronizing
 
+  struct Verification {
+    std::uint64_t done_bytes{};   ///< read to be compared, of memory and then of disks
+    std::uint64_t total_bytes{};  ///< of disks only if they are compared
+  };
+  std::optional<Verification> verification{};  ///< primary, only while one is under way
+
   /// As in the options, and in their order; what is told of replicated ones is the primary's.
   struct Disk {
     std::string name{};
@@ -159,9 +165,10 @@ struct GuardEvent {
   nlohmann::json data{};
 };
 
-/// Outcome of POST /v1/verify: the backup's image against the guest's memory at one commit.
+/// Outcome of POST /v1/verify: the backup's image against the guest's memory, each page as it was at one commit.
 struct VerifyReport {
-  std::uint64_t epoch{};
+  std::uint64_t first_epoch{};  ///< of those commits
+  std::uint64_t epoch{};        ///< the last of them
   std::uint64_t pages_compared{};
   std::uint64_t pages_different{};
   struct Page {

@@ -179,13 +179,14 @@ void DiskVerifier::tell(const Chunk& chunk, std::vector<link::Message>& out) {
   for (std::size_t first = 0; first < changed.size();) {
     std::size_t end = first + 1;
     while (end < changed.size() && changed[end] == changed[first]) ++end;
+    const std::uint64_t from = chunk.offset + std::uint64_t{first} * chunk.block_bytes;
+    const std::uint64_t to =
+        std::min(chunk.offset + chunk.bytes, chunk.offset + std::uint64_t{end} * chunk.block_bytes);
     if (changed[first]) {
-      const std::uint64_t from = chunk.offset + std::uint64_t{first} * chunk.block_bytes;
-      const std::uint64_t to =
-          std::min(chunk.offset + chunk.bytes, chunk.offset + std::uint64_t{end} * chunk.block_bytes);
       again.push_back({from, to - from});
     } else {
       say(chunk, first, end, out);
+      told_bytes_ += to - from;
     }
     first = end;
   }
@@ -209,6 +210,11 @@ void DiskVerifier::say(const Chunk& chunk, std::size_t first, std::size_t end,
 bool DiskVerifier::finished() const {
   const std::lock_guard lock{mutex_};
   return finished_;
+}
+
+std::uint64_t DiskVerifier::told_bytes() const {
+  const std::lock_guard lock{mutex_};
+  return told_bytes_;
 }
 
 std::uint64_t DiskVerifier::left_out_bytes() const {

@@ -52,6 +52,8 @@ class DiskVerifier final {
   [[nodiscard]] std::vector<link::Message> take(const std::vector<disk::PortionNumber>& marks);
   /// The last word was taken.
   [[nodiscard]] bool finished() const;
+  /// Bytes whose hashes have been taken.
+  [[nodiscard]] std::uint64_t told_bytes() const;
   /// Bytes that could not be compared: written in every epoch, or not readable.
   [[nodiscard]] std::uint64_t left_out_bytes() const;
 
@@ -87,6 +89,7 @@ class DiskVerifier final {
   std::vector<std::vector<disk::CopyRange>> to_read_{};  ///< per disk
   std::uint64_t epoch_bytes_{};
   std::uint64_t takes_{};
+  std::uint64_t told_bytes_{};
   std::uint64_t left_out_bytes_{};
   bool all_read_{};
   bool finished_{};

@@ -29,12 +29,17 @@ class LongPauses final {
       return std::nullopt;
     }
     told_at_ = now;
+    const auto part = [](std::uint64_t us, const char* what) {
+      return us < 1000 ? std::string{} : fmt::format("{} ms {}, ", us / 1000, what);
+    };
     auto text = fmt::format(
         "the guest was held up for {} ms by a checkpoint of {} pages: {}{} ms to bring its devices to "
-        "rest, {} ms for its memory, {} ms for their state",
+        "rest, {}{}{} ms for its memory, {} ms for their state",
         report.held_us() / 1000, report.pages + report.zero_pages,
-        report.freeze_us > 0 ? fmt::format("{} ms to suspend itself, ", report.freeze_us / 1000) : "",
-        report.drain_us / 1000, report.copy_us / 1000, report.device_us / 1000);
+        part(report.freeze_us, "to suspend itself"), report.drain_us / 1000,
+        part(report.mark_us, "to mark its output and disks"),
+        part(report.verify_us, "to read memory that is verified"), report.copy_us / 1000,
+        report.device_us / 1000);
     if (untold_ > 0) text += fmt::format("; {} more like it since the last event", untold_);
     untold_ = 0;
     return text;

@@ -4,20 +4,25 @@
 
 namespace remus::guard {
 
-void MemoryHashes::add(checkpoint::PageIndex first, std::span<const std::byte> pages) {
-  const std::size_t count = pages.size() / checkpoint::page_bytes;
-  const auto has_all = [&](const Piece& piece) {
-    return piece.first <= first && first - piece.first + count <= piece.hashes.size();
-  };
-  auto piece = std::ranges::find_if(pieces_, has_all);
-  if (piece == pieces_.end()) {
-    const bool behind = !pieces_.empty() && pieces_.back().first + pieces_.back().hashes.size() == first;
-    if (!behind) pieces_.push_back({.first = first});
-    piece = pieces_.end() - 1;
-    piece->hashes.resize(piece->hashes.size() + count);
+using checkpoint::page_bytes;
+using checkpoint::PageIndex;
+
+void MemoryHashes::add(PageIndex first, std::span<const std::byte> pages) {
+  const bool behind = !pieces_.empty() && pieces_.back().first + pieces_.back().hashes.size() == first;
+  if (!behind) pieces_.push_back({.first = first});
+  auto& hashes = pieces_.back().hashes;
+  for (; pages.size() >= page_bytes; pages = pages.subspan(page_bytes))
+    hashes.push_back(hasher_(pages.data()));
+}
+
+void MemoryHashes::replace(PageIndex first, std::span<const std::byte> pages) {
+  for (PageIndex index = first; pages.size() >= page_bytes; ++index, pages = pages.subspan(page_bytes)) {
+    auto piece = std::ranges::upper_bound(pieces_, index, {}, &Piece::first);
+    if (piece == pieces_.begin()) continue;
+    --piece;
+    if (index - piece->first < piece->hashes.size())
+      piece->hashes[index - piece->first] = hasher_(pages.data());
   }
-  for (std::size_t i = 0; i < count; ++i)
-    piece->hashes[first - piece->first + i] = hasher_(pages.data() + i * checkpoint::page_bytes);
 }
 
 }  // namespace remus::guard

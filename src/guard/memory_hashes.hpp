@@ -1,5 +1,5 @@
-// The hashes of a guest's memory at one moment, for `remus verify`: of what the hypervisor could read, which
-// need not be all of it, in the pieces it was read in. A piece that is read again replaces what was there.
+// The hashes of some of a guest's memory at one moment, for `remus verify`: of what the hypervisor could read, in
+// the pieces it was read in.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@ namespace remus::guard {
 
 class MemoryHashes final {
  public:
-  /// Pages [first, first + hashes.size()); pieces do not overlap.
+  /// Pages [first, first + hashes.size()); pieces are in ascending order and do not overlap.
   struct Piece {
     checkpoint::PageIndex first{};
     std::vector<checkpoint::Hash128> hashes{};
@@ -21,9 +21,10 @@ class MemoryHashes final {
 
   explicit MemoryHashes(std::uint64_t seed) noexcept : hasher_{seed} {}
 
-  /// Whole pages from page `first` on: behind what was read last, or within a piece that was read before, or
-  /// apart.
+  /// Whole pages from page `first` on, behind all that was read before.
   void add(checkpoint::PageIndex first, std::span<const std::byte> pages);
+  /// Pages that were written after they were read; of those that were not read nothing is kept.
+  void replace(checkpoint::PageIndex first, std::span<const std::byte> pages);
   [[nodiscard]] const std::vector<Piece>& pieces() const noexcept { return pieces_; }
   void clear() noexcept { pieces_.clear(); }
 

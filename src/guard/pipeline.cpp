@@ -22,6 +22,12 @@ namespace {
 constexpr std::size_t buffers_max = 3;  ///< one being captured, one being encoded, one to spare
 constexpr std::chrono::seconds backup_timeout{60};
 
+using Clock = std::chrono::steady_clock;
+
+std::uint64_t us(Clock::duration time) noexcept {
+  return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(time).count());
+}
+
 }  // namespace
 
 checkpoint::EncoderSettings encoder_settings(const GuestOptions& options) {
@@ -297,16 +303,18 @@ void Pipeline::run_capture(Session session, Epoch epoch) {
     return;
   }
   buffer->recycle(epoch);
-  std::uint64_t verify_id = verify_id_.exchange(0);
-  MemoryHashes hashes{session};
+  auto slice = memory_verifier_.next(session);
   PrimaryDisks::Marks marks;
+  Clock::time_point still{};
+  Clock::time_point marked{};
+  Clock::time_point read{};
   buffer->on_paused([&] {
+    still = Clock::now();
     output_.mark(epoch);
     if (disks_) marks = disks_->mark(epoch);
-    if (verify_id == 0) return;
-    const Status read = domain_.read_memory(
-        [&](checkpoint::PageIndex first, std::span<const std::byte> pages) { hashes.add(first, pages); });
-    if (!read) hashes.clear();
+    marked = Clock::now();
+    if (slice) memory_verifier_.read(domain_, *slice);
+    read = Clock::now();
   });
   REMUS_FAULT_POINT("capture.begin");
   auto report = domain_.capture(epoch, *buffer);
@@ -318,23 +326,27 @@ void Pipeline::run_capture(Session session, Epoch epoch) {
     post([this, session, error = report.error()] { events_.capture_failed(session, error); });
     return;
   }
+  report->mark_us = us(marked - still);
+  report->verify_us = us(read - marked);
   std::vector<DiskVerifier::Source> to_verify;
-  if (verify_id != 0 && verify_disks_ && disks_) {
-    if (auto sources = disks_->open_for_reading())
+  if (slice && slice->last && slice->disks && disks_) {
+    if (auto sources = disks_->open_for_reading()) {
       to_verify = std::move(*sources);
-    else
-      post([this, id = std::exchange(verify_id, 0), error = sources.error()] {
+    } else {
+      post([this, id = slice->id, error = sources.error()] {
         events_.verify_failed(id, error.in("the disks cannot be read"));
       });
+      slice.reset();
+    }
   }
   post([this, session, epoch, r = *report, bytes = marks.bytes] {
     events_.captured(session, epoch, r, bytes);
   });
-  encode_->post([this, session, epoch, buffer = buffer, verify_id, hashes = std::move(hashes),
-                 marks = std::move(marks), to_verify = std::move(to_verify)]() mutable {
+  encode_->post([this, session, epoch, buffer = buffer, slice = std::move(slice), marks = std::move(marks),
+                 to_verify = std::move(to_verify)]() mutable {
     encode_epoch(session, epoch, std::move(buffer), marks);
     send_disk_hashes(session, epoch, marks);
-    if (verify_id != 0) send_hashes(session, epoch, verify_id, hashes, std::move(to_verify));
+    if (slice) send_hashes(session, epoch, *slice, std::move(to_verify));
   });
   announce_ready(session);
   if (disks_) disks_->keep_record(epoch);
@@ -473,14 +485,16 @@ void Pipeline::encode_epoch(Session session, Epoch epoch, std::shared_ptr<EpochB
   finish_encoding(session, std::move(item));
 }
 
-void Pipeline::send_hashes(Session session, Epoch epoch, std::uint64_t id, const MemoryHashes& hashes,
+void Pipeline::send_hashes(Session session, Epoch epoch, const MemoryVerifier::Slice& slice,
                            std::vector<DiskVerifier::Source> disks) {
   if (!current(session) || !state_) return;
   Outbound item{.kind = Outbound::Kind::messages, .session = session, .epoch = epoch};
+  const std::uint64_t id = slice.id;
   item.messages.emplace_back(link::VerifyBegin{id, session, epoch, !disks.empty()});
+  verified_disk_bytes_ = 0;
   if (!disks.empty()) verifier_ = std::make_unique<DiskVerifier>(id, session, std::move(disks));
   constexpr std::size_t per_frame = checkpoint::hash_range_pages_max;
-  const auto& pieces = hashes.pieces();
+  const auto& pieces = slice.hashes.pieces();
   for (std::size_t i = 0; i < pieces.size(); ++i) {
     const auto& part = pieces[i];
     for (std::size_t at = 0; at < part.hashes.size(); at += per_frame) {

@@ -25,7 +25,7 @@
 #include "checkpoint/batch_encoder.hpp"
 #include "checkpoint/device_codec.hpp"
 #include "checkpoint/epoch_buffer.hpp"
-#include "guard/memory_hashes.hpp"
+#include "guard/memory_verifier.hpp"
 #include "guard/options.hpp"
 #include "guard/outbound.hpp"
 #include "guard/primary_disks.hpp"
@@ -82,12 +82,11 @@ class Pipeline final {
   void disk_hashes(link::DiskHashes answer);
 
   void capture(engine::Session session, engine::Epoch epoch);
-  /// The next capture also reads all of the guest's memory and sends its hashes with the epoch; with `disks` those of all
-  /// blocks follow with the next epochs.
-  void verify_next(std::uint64_t id, bool disks) {
-    verify_disks_ = disks;
-    verify_id_ = id;
-  }
+  /// Of the guest's memory: hashes of a slice are sent with an epoch. If disks are asked for, those of all their blocks
+  /// follow the last slice with the next epochs.
+  [[nodiscard]] MemoryVerifier& verifier() noexcept { return memory_verifier_; }
+  /// Bytes of disks whose hashes the verification under way has sent.
+  [[nodiscard]] std::uint64_t verified_disk_bytes() const noexcept { return verified_disk_bytes_; }
   /// Bytes of disks that the verification which ended last could not compare.
   [[nodiscard]] std::uint64_t left_out_bytes() const noexcept { return left_out_bytes_; }
 
@@ -130,7 +129,7 @@ class Pipeline final {
                     const PrimaryDisks::Marks& marks);
   /// The epoch's disk writes; null where no disks are replicated. Tells of an error itself: then false.
   bool encode_disks(engine::Session session, const PrimaryDisks::Marks& marks, Outbound& item);
-  void send_hashes(engine::Session session, engine::Epoch epoch, std::uint64_t id, const MemoryHashes& hashes,
+  void send_hashes(engine::Session session, engine::Epoch epoch, const MemoryVerifier::Slice& slice,
                    std::vector<DiskVerifier::Source> disks);
   void send_disk_hashes(engine::Session session, engine::Epoch epoch, const PrimaryDisks::Marks& marks);
   [[nodiscard]] Status prepare_state(engine::Session session, const checkpoint::Layout& layout);
@@ -147,8 +146,8 @@ class Pipeline final {
   Events events_;
 
   std::atomic<engine::Session> session_{0};
-  std::atomic<std::uint64_t> verify_id_{0};
-  std::atomic<bool> verify_disks_{false};
+  MemoryVerifier memory_verifier_{};
+  std::atomic<std::uint64_t> verified_disk_bytes_{0};
   std::atomic<std::uint64_t> left_out_bytes_{0};
   std::atomic<std::uint64_t> link_rate_{0};
   std::atomic<engine::Session> disks_base_{0};

@@ -89,6 +89,7 @@ void Pipeline::send_disk_hashes(Session session, engine::Epoch epoch, const Prim
   if (!verifier_ || !current(session)) return;
   Outbound item{.kind = Outbound::Kind::messages, .session = session, .epoch = epoch};
   item.messages = verifier_->take(marks.portions);
+  verified_disk_bytes_ = verifier_->told_bytes();
   if (verifier_->finished()) {
     left_out_bytes_ = verifier_->left_out_bytes();
     verifier_.reset();

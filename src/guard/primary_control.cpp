@@ -84,41 +84,57 @@ void PrimaryGuard::serve_verify(const http::Request& request, const http::Respon
                            "verify it when `remus status` says protected"});
   if (verify_)
     return responder.fail({Errc::exists, "a verification is under way already", "wait for it to end"});
-  verify_.emplace(PendingVerify{++verify_ids_, responder, engine_now(), 0, asked->disks});
-  pipeline_->verify_next(verify_->id, asked->disks);
+  verify_.emplace(PendingVerify{++verify_ids_, responder, engine_now(), *asked, {}});
+  pipeline_->verifier().begin(verify_->id, asked->disks, asked->max_pause);
   engine_->checkpoint_now(engine_now());
   after_event();
 }
 
 void PrimaryGuard::verified(const link::VerifyResult& result) {
   if (!verify_ || verify_->id != result.id) return;
-  PendingVerify pending = std::move(*verify_);
+  VerifyReport& report = verify_->report;
+  if (const auto layout = pipeline_->known_layout()) add_pages(report, result, *layout);
+  if (result.failure.empty() && !pipeline_->verifier().whole(result.id)) {
+    pipeline_->verifier().go_on(result.id);
+    engine_->checkpoint_now(engine_now());
+    after_event();
+    return;
+  }
+  pipeline_->verifier().forget();
+  const PendingVerify pending = std::move(*verify_);
   verify_.reset();
+  report_verified(pending, result);
+}
+
+void PrimaryGuard::report_verified(const PendingVerify& pending, const link::VerifyResult& result) {
   if (!result.failure.empty()) {
     pending.responder.fail({Errc::internal, fmt::format("verification failed: {}", result.failure), {}});
     return;
   }
   // Whoever asked for the disks must not take an answer without them for one.
-  if (pending.disks && result.compared_blocks == 0) {
+  if (pending.asked.disks && result.compared_blocks == 0) {
     pending.responder.fail({Errc::internal, "verification failed: no block of the disks was compared", {}});
     return;
   }
-  VerifyReport report{.epoch = result.epoch,
-                      .pages_compared = result.compared_pages,
-                      .pages_different = result.differing_pages,
-                      .duration_ms = milliseconds(engine_now() - pending.began)};
-  if (const auto layout = pipeline_->known_layout()) {
-    for (const auto index : result.differing) {
-      if (report.different.size() >= 1000) break;
-      for (const auto& block : layout->blocks)
-        if (index >= block.first_page && index - block.first_page < block.pages())
-          report.different.push_back({block.name, index - block.first_page});
-    }
-  }
-  if (pending.disks) report.bytes_left_out = pipeline_->left_out_bytes();
-  if (pending.disks) add_blocks(report, result, disk_names(spec_.options.disks, DiskMode::replicate));
+  VerifyReport report = pending.report;
+  report.duration_ms = milliseconds(engine_now() - pending.began);
+  if (pending.asked.disks) report.bytes_left_out = pipeline_->left_out_bytes();
+  if (pending.asked.disks) add_blocks(report, result, disk_names(spec_.options.disks, DiskMode::replicate));
   events_.add("verify", sentence_of(report), to_json(report));
   pending.responder.reply({200, to_json(report).dump()});
+}
+
+std::optional<GuardStatus::Verification> PrimaryGuard::verification_status() const {
+  if (!verify_ || !pipeline_) return std::nullopt;
+  GuardStatus::Verification out{.done_bytes =
+                                    std::uint64_t{pipeline_->verifier().reached()} * checkpoint::page_bytes};
+  if (const auto layout = pipeline_->known_layout())
+    out.total_bytes = std::uint64_t{layout->pages()} * checkpoint::page_bytes;
+  if (!verify_->asked.disks) return out;
+  if (const auto* disks = pipeline_->disks())
+    for (const auto& disk : disks->report()) out.total_bytes += disk.bytes;
+  if (pipeline_->verifier().whole(verify_->id)) out.done_bytes += pipeline_->verified_disk_bytes();
+  return out;
 }
 
 void PrimaryGuard::serve_superseded(const http::Request& request, const http::Responder& responder) {
@@ -234,6 +250,7 @@ GuardStatus PrimaryGuard::status() const {
                    static_cast<double>(sync.done_bytes);
     s.sync = sync;
   }
+  s.verification = verification_status();
   s.disks = disk_status();
   s.link = {.state = link_state_,
             .address = link_address_,

@@ -500,6 +500,7 @@ void PrimaryGuard::act(const StateChanged& action) {
     std::exchange(verify_, std::nullopt)
         ->responder.fail({Errc::closed, fmt::format("the verification was broken off: {}", action.reason),
                           "verify again when `remus status` says protected"});
+    pipeline_->verifier().forget();
   }
   events_.state(engine::to_string(action.from), engine::to_string(action.to), action.reason);
 }

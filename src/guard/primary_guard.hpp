@@ -29,6 +29,7 @@
 #include "guard/rate.hpp"
 #include "guard/sender.hpp"
 #include "guard/state_file.hpp"
+#include "guard/verify.hpp"
 #include "http/server.hpp"
 #include "link/connector.hpp"
 #include "link/tls.hpp"
@@ -52,8 +53,8 @@ class PrimaryGuard final {
     std::uint64_t id{};
     http::Responder responder;
     engine::Time began{};
-    checkpoint::Epoch epoch{};
-    bool disks{};  ///< to be compared, too
+    VerifyRequest asked{};
+    VerifyReport report{};  ///< of what has been compared
   };
 
   // life
@@ -107,6 +108,8 @@ class PrimaryGuard final {
   void serve_connect(const http::Request& request, const http::Responder& responder);
   void serve_adjust(const http::Request& request, const http::Responder& responder);
   void serve_verify(const http::Request& request, const http::Responder& responder);
+  void report_verified(const PendingVerify& pending, const link::VerifyResult& result);
+  [[nodiscard]] std::optional<GuardStatus::Verification> verification_status() const;
   void serve_superseded(const http::Request& request, const http::Responder& responder);
   void serve_unprotect(const http::Responder& responder);
   void verified(const link::VerifyResult& result);

@@ -146,7 +146,6 @@ Pipeline::Events PrimaryGuard::pipeline_events() {
   events.captured = [this](engine::Session session, engine::Epoch epoch,
                            const hypervisor::CaptureReport& report, std::uint64_t disk_bytes) {
     record_capture(report);
-    if (verify_ && verify_->epoch == 0) verify_->epoch = epoch;
     const std::uint64_t bytes =
         (report.pages + report.zero_pages) * checkpoint::page_bytes + report.device_bytes + disk_bytes;
     raw_bytes_ += bytes;

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,10 @@ struct CaptureReport {
   std::uint64_t stop_us{};    ///< before that: asked to stop → it stands still
   std::uint64_t freeze_us{};  ///< of that: it suspends itself (Xen guests with PV drivers)
   std::uint64_t drain_us{};   ///< of the pause: until its devices are at rest, its disks' requests among them
+  std::uint64_t
+      mark_us{};  ///< of the pause, in sink.paused(): its output and disks are marked (told by the sink's owner)
+  std::uint64_t
+      verify_us{};  ///< of the pause, in sink.paused(): memory is read to be verified (told by the sink's owner)
   std::uint64_t copy_us{};    ///< pages into the sink
   std::uint64_t device_us{};  ///< device state into the sink; on Xen some of it when the guest runs again
   std::uint64_t pages{};      ///< pages with content
@@ -37,6 +42,9 @@ struct SyncProgress {
   std::uint64_t done_bytes{};
   std::uint64_t total_bytes{};
 };
+
+/// Gets a run of whole pages, at most 1 MiB, from page `first` on. False: it wants no more.
+using MemoryVisit = std::function<bool(checkpoint::PageIndex first, std::span<const std::byte> pages)>;
 
 /// A disk of the guest whose writes are replicated.
 struct GuestDisk {
@@ -88,12 +96,11 @@ class Domain {
   /// True while the guest's process or domain exists. Does not block.
   [[nodiscard]] virtual bool alive() const = 0;
 
-  /// Reads the guest's true memory (not what was captured) page by page, for `remus verify`. Only valid from within
-  /// sink.paused() .. return of capture, i.e. while the guest is paused. `visit` gets runs of whole pages; until capture()
-  /// returns it may get some again, as they were captured, because somebody else than the guest wrote to them
-  /// meanwhile. What it got last counts.
-  virtual Status read_memory(
-      const std::function<void(checkpoint::PageIndex first, std::span<const std::byte> pages)>& visit) = 0;
+  /// Reads the guest's true memory (not what was captured), for `remus verify`: the pages from `from` on, in
+  /// ascending order, until `visit` says false or there are no more. Only valid from within sink.paused() .. return of
+  /// capture, i.e. while the guest is paused. Until capture() returns `visit` may get pages again, as they were captured,
+  /// of those it got and others, because somebody else than the guest wrote to them meanwhile. What it got last counts.
+  virtual Status read_memory(checkpoint::PageIndex from, const MemoryVisit& visit) = 0;
 };
 
 }  // namespace remus::hypervisor

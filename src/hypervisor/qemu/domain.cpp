@@ -92,9 +92,8 @@ class Source final : public QemuDomain {
     return ::poll(&ended, 1, 0) == 0;
   }
 
-  Status read_memory(
-      const std::function<void(checkpoint::PageIndex, std::span<const std::byte>)>& visit) override {
-    return memory_.visit(parser_.layout(), visit);
+  Status read_memory(checkpoint::PageIndex from, const MemoryVisit& visit) override {
+    return memory_.visit(parser_.layout(), from, visit);
   }
 
  private:
@@ -239,10 +238,10 @@ Result<CaptureReport> Source::capture_steps(checkpoint::CheckpointSink& sink) {
   if (auto sent = channel_.send({ColoMessage::checkpoint_reply}); !sent) return std::unexpected(sent.error());
   if (auto stopped = channel_.expect(ColoMessage::vmstate_send); !stopped)
     return std::unexpected(stopped.error());
-  const auto paused = Clock::now();
   watch_.stopped();
   REMUS_FAULT_POINT("capture.paused");
   sink.paused();
+  const auto marked = Clock::now();
   Clock::time_point ram_done{};
   StreamHooks hooks;
   hooks.ram_done = [&] { ram_done = Clock::now(); };
@@ -257,7 +256,7 @@ Result<CaptureReport> Source::capture_steps(checkpoint::CheckpointSink& sink) {
   watch_.released();
   state_ = State::running;
   REMUS_FAULT_POINT("capture.resumed");
-  return CaptureReport{.copy_us = us_since(paused, ram_done),
+  return CaptureReport{.copy_us = us_since(marked, ram_done),
                        .device_us = us_since(ram_done, device_done),
                        .pages = counts->pages,
                        .zero_pages = counts->zero_pages,

@@ -42,25 +42,27 @@ Result<GuestMemory> GuestMemory::locate(Qmp& qmp, const GuestFacts& facts) {
   return out;
 }
 
-Status GuestMemory::visit(
-    const checkpoint::Layout& layout,
-    const std::function<void(checkpoint::PageIndex, std::span<const std::byte>)>& visit) const {
+Status GuestMemory::visit(const checkpoint::Layout& layout, checkpoint::PageIndex from,
+                          const MemoryVisit& visit) const {
   std::vector<std::byte> chunk(chunk_bytes);
-  for (const Place& place : places_) {
-    const auto block = std::ranges::find(layout.blocks, place.ramblock, &checkpoint::Block::name);
-    if (block == layout.blocks.end()) continue;
-    const std::uint64_t total = std::min(block->bytes, place.bytes);
-    for (std::uint64_t done = 0; done < total;) {
+  for (const auto& block : layout.blocks) {
+    const auto place = std::ranges::find(places_, block.name, &Place::ramblock);
+    if (place == places_.end()) continue;
+    const std::uint64_t total = std::min(block.bytes, place->bytes);
+    std::uint64_t done =
+        from > block.first_page ? std::uint64_t{from - block.first_page} * checkpoint::page_bytes : 0;
+    while (done < total) {
       const auto bytes = static_cast<std::size_t>(std::min<std::uint64_t>(chunk_bytes, total - done));
       iovec local{chunk.data(), bytes};
       // NOLINTNEXTLINE(performance-no-int-to-ptr): an address in another process, never followed here
-      iovec remote{reinterpret_cast<void*>(place.host_address + done), bytes};
+      iovec remote{reinterpret_cast<void*>(place->host_address + done), bytes};
       const ssize_t got = ::process_vm_readv(pid_, &local, 1, &remote, 1, 0);
       if (got != static_cast<ssize_t>(bytes))
         return fail_errno(got < 0 ? errno : EIO, fmt::format("cannot read memory of QEMU (process {})", pid_),
                           "run as root");
-      visit(block->first_page + static_cast<checkpoint::PageIndex>(done / checkpoint::page_bytes),
-            std::span{chunk}.first(bytes));
+      if (!visit(block.first_page + static_cast<checkpoint::PageIndex>(done / checkpoint::page_bytes),
+                 std::span{chunk}.first(bytes)))
+        return {};
       done += bytes;
     }
   }

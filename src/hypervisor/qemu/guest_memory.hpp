@@ -1,11 +1,9 @@
 // The guest's true memory, read out of QEMU's process: what `remus verify` compares the backup's image with.
 #pragma once
 
-#include <functional>
-#include <span>
 #include <vector>
 
-#include "checkpoint/layout.hpp"
+#include "hypervisor/domain.hpp"
 #include "hypervisor/qemu/guest_facts.hpp"
 
 namespace remus::hypervisor::qemu {
@@ -16,9 +14,8 @@ class GuestMemory final {
   /// left out.
   static Result<GuestMemory> locate(Qmp& qmp, const GuestFacts& facts);
 
-  /// Visits every located block of `layout` in chunks of whole pages.
-  Status visit(const checkpoint::Layout& layout,
-               const std::function<void(checkpoint::PageIndex, std::span<const std::byte>)>& visit) const;
+  /// As Domain::read_memory(), of every located block of `layout`.
+  Status visit(const checkpoint::Layout& layout, checkpoint::PageIndex from, const MemoryVisit& visit) const;
 
  private:
   struct Place {

@@ -79,10 +79,9 @@ class Source final : public XenDomain {
   Result<CaptureReport> capture(Epoch epoch, CheckpointSink& sink) override;
   Status detach() override;
   void interrupt() override { suspender_.interrupt(); }
-  Status read_memory(
-      const std::function<void(checkpoint::PageIndex, std::span<const std::byte>)>& visit) override {
+  Status read_memory(checkpoint::PageIndex from, const MemoryVisit& visit) override {
     visit_ = visit;
-    return copier_->visit(visit);
+    return copier_->visit(from, visit);
   }
 
  private:
@@ -326,6 +325,7 @@ Status Source::copy_stopped(CheckpointSink& sink, CaptureReport& report) {
   // It first ends what it has begun for its emulated disks: its state tells of that, so the mark comes after.
   if (facts_.device_model())
     if (auto stopped = model_.stop(); !stopped) return stopped;
+  report.drain_us = us_since(still, Clock::now());
   sink.paused();
   const auto start = Clock::now();
   if (auto same = check_unchanged(); !same) return same;
@@ -338,7 +338,6 @@ Status Source::copy_stopped(CheckpointSink& sink, CaptureReport& report) {
   const auto ram_done = Clock::now();
   if (auto written = write_records(); !written) return written;
   report.copy_us = us_since(start, ram_done);
-  report.drain_us = us_since(still, start);
   report.device_us = us_since(ram_done, Clock::now());
   report.pages = writer.pages();
   report.zero_pages = writer.zero_pages();

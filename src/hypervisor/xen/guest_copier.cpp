@@ -16,6 +16,7 @@ constexpr std::size_t batch_pages_max = 8192;
 /// Fewer are copied by the time a helper is awake (bench_xen_copy).
 constexpr std::size_t shared_pages_min = 2048;
 constexpr std::uint32_t call_back_pages = 4096;
+constexpr std::uint32_t visit_pages = 256;
 
 std::unexpected<Error> sink_full(std::uint32_t domid) {
   return fail(
@@ -198,33 +199,43 @@ void GuestCopier::write_types(DeviceStateWriter& state) const {
   state.end();
 }
 
-Status GuestCopier::visit(
-    const std::function<void(checkpoint::PageIndex, std::span<const std::byte>)>& visit) const {
-  if (!paravirtual()) {
-    for (const Run& run : memory_.runs())
-      visit(run.first_page, {run.memory, std::size_t{run.pages} * checkpoint::page_bytes});
-    return {};
-  }
+Status GuestCopier::visit(checkpoint::PageIndex from, const MemoryVisit& visit) const {
   std::vector<xen_pfn_t> types;
-  alignas(8) std::array<std::byte, checkpoint::page_bytes> canonical{};
   for (const Run& run : memory_.runs()) {
-    types.assign(frames_.begin() + static_cast<std::ptrdiff_t>(run.first_gfn),
-                 frames_.begin() + static_cast<std::ptrdiff_t>(run.first_gfn + run.pages));
-    if (auto asked = page_types_->ask(types); !asked) return asked;
-    for (std::uint32_t i = 0; i < run.pages; ++i) {
-      const std::byte* page = run.memory + std::size_t{i} * checkpoint::page_bytes;
-      if (!is_page_table(types[i])) {
-        visit(run.first_page + i, {page, checkpoint::page_bytes});
-      } else if (canonicalize(table_, types[i], entries_of(page),
-                              reinterpret_cast<std::uint64_t*>(canonical.data()))) {
-        visit(run.first_page + i, canonical);
-      } else {
-        return fail(Errc::io,
-                    fmt::format("the page table {:#x} of domain {} is broken", run.first_gfn + i, domid_));
-      }
+    for (std::uint32_t at = from > run.first_page ? from - run.first_page : 0; at < run.pages;) {
+      const std::uint32_t pages = std::min(visit_pages, run.pages - at);
+      const Result<bool> more =
+          paravirtual() ? visit_canonical(run, at, pages, types, visit)
+                        : visit(run.first_page + at, {run.memory + std::size_t{at} * checkpoint::page_bytes,
+                                                      std::size_t{pages} * checkpoint::page_bytes});
+      if (!more) return std::unexpected(more.error());
+      if (!*more) return {};
+      at += pages;
     }
   }
   return {};
+}
+
+Result<bool> GuestCopier::visit_canonical(const Run& run, std::uint32_t at, std::uint32_t pages,
+                                          std::vector<xen_pfn_t>& types, const MemoryVisit& visit) const {
+  const auto frame = frames_.begin() + static_cast<std::ptrdiff_t>(run.first_gfn + at);
+  types.assign(frame, frame + pages);
+  if (auto asked = page_types_->ask(types); !asked) return std::unexpected(asked.error());
+  alignas(8) std::array<std::byte, checkpoint::page_bytes> canonical{};
+  bool more = true;
+  for (std::uint32_t i = 0; i < pages && more; ++i) {
+    const std::byte* page = run.memory + std::size_t{at + i} * checkpoint::page_bytes;
+    if (!is_page_table(types[i])) {
+      more = visit(run.first_page + at + i, {page, checkpoint::page_bytes});
+    } else if (canonicalize(table_, types[i], entries_of(page),
+                            reinterpret_cast<std::uint64_t*>(canonical.data()))) {
+      more = visit(run.first_page + at + i, canonical);
+    } else {
+      return fail(Errc::io,
+                  fmt::format("the page table {:#x} of domain {} is broken", run.first_gfn + at + i, domid_));
+    }
+  }
+  return more;
 }
 
 }  // namespace remus::hypervisor::xen

@@ -9,10 +9,10 @@
 // the sink hears of all afterwards, in order.
 #pragma once
 
-#include <functional>
 #include <memory>
 #include <vector>
 
+#include "hypervisor/domain.hpp"
 #include "hypervisor/xen/copy_crew.hpp"
 #include "hypervisor/xen/device_state.hpp"
 #include "hypervisor/xen/guest_memory.hpp"
@@ -37,8 +37,8 @@ class GuestCopier final {
 
   /// Section 2 of the device state; nothing but for PV guests.
   void write_types(DeviceStateWriter& state) const;
-  /// The guest's memory as copies of it look, while it stands still.
-  Status visit(const std::function<void(checkpoint::PageIndex, std::span<const std::byte>)>& visit) const;
+  /// The guest's memory as copies of it look, while it stands still; as Domain::read_memory().
+  Status visit(checkpoint::PageIndex from, const MemoryVisit& visit) const;
 
  private:
   struct Page {
@@ -53,6 +53,9 @@ class GuestCopier final {
   Status flush(PageWriter& writer, bool still);
   Status flush_shared(PageWriter& writer, std::byte* room);
   [[nodiscard]] Copied copy(const Page& page, std::uint64_t type, std::byte* room) const;
+  /// visit() of some pages of a paravirtual guest's run: false once it wants no more.
+  [[nodiscard]] Result<bool> visit_canonical(const Run& run, std::uint32_t at, std::uint32_t pages,
+                                             std::vector<xen_pfn_t>& types, const MemoryVisit& visit) const;
   [[nodiscard]] Status not_given_away(const Page& page, std::uint64_t type) const;
   [[nodiscard]] Error broken_table(const Page& page) const;
   Status write_one(PageWriter& writer, const Page& page, std::uint64_t type, bool still);

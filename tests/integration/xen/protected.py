@@ -8,6 +8,7 @@ from lab.xen import GuestSpec, LabError
 from lab.xen.guest import DISKS
 
 PATIENCE_S = 600  # against hanging only: an emulated host on a busy machine takes its time
+VERIFY_PAUSE = "2s"  # an emulated host hashes some 50 MiB a second: few checkpoints shall do
 LATE = (8, 13)  # exit status of `remus`: a daemon or a host does not answer, or a guard is not ready within what a daemon waits
 LOOK_S = 2  # each look is a program more on the processor that the guest, its dom0 and the guard share
 # Nothing here is about how soon a death is noticed; an emulated processor that others use too is often silent.
@@ -83,8 +84,8 @@ class Protected:
         return eventually(active, PATIENCE_S, what=f"active on {self.backup}", pause=self.look_s)["failover"]
 
     def verify(self) -> None:
-        """The backup's memory is the domain's, page by page, at one commit."""
-        report = self.lab.remus_json(self.primary, "verify", self.name, timeout=PATIENCE_S)
+        """The backup's memory is the domain's, page by page."""
+        report = self.lab.remus_json(self.primary, "verify", self.name, "--max-pause", VERIFY_PAUSE, timeout=PATIENCE_S)
         assert report["pages_compared"] > 0 and report["pages_different"] == 0, (self.guest.spec.kind, report)
 
     def moves(self, client) -> None:

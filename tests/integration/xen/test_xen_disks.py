@@ -5,7 +5,7 @@ import signal
 import pytest
 from account import Account
 from eventually import eventually
-from protected import LOOK_S, PATIENCE_S, Protected
+from protected import LOOK_S, PATIENCE_S, VERIFY_PAUSE, Protected
 
 from lab.xen import GuestSpec
 
@@ -37,7 +37,7 @@ def dies(it, account: Account) -> dict:
 
 
 def nothing_differs(it) -> None:
-    report = it.lab.remus_json(it.primary, "verify", it.name, "--disks", timeout=PATIENCE_S)
+    report = it.lab.remus_json(it.primary, "verify", it.name, "--disks", "--max-pause", VERIFY_PAUSE, timeout=PATIENCE_S)
     print(report)
     assert report["pages_different"] == 0 and report["blocks_different"] == 0 and report["blocks_compared"] > 1000, report
 

@@ -178,9 +178,12 @@ TEST(Render, TopRemembersPausesAndFitsTheTerminal) {
 }
 
 TEST(Render, Verification) {
-  guard::VerifyReport report{7, 1000, 0, {}, 20};
+  guard::VerifyReport report{7, 7, 1000, 0, {}, 20};
   EXPECT_THAT(render_verify("web1", guard::to_json(report), plain),
-              HasSubstr("1000 pages compared at epoch 7"));
+              HasSubstr("1000 pages compared at epoch 7 in"));
+  report.first_epoch = 5;
+  EXPECT_THAT(render_verify("web1", guard::to_json(report), plain),
+              HasSubstr("1000 pages compared at epochs 5 to 7 in"));
   report.pages_different = 5;
   report.different = {{"pc.ram", 17}};
   EXPECT_THAT(render_verify("web1", guard::to_json(report), plain),
@@ -192,10 +195,10 @@ TEST(Render, Verification) {
               AllOf(HasSubstr("1000 pages and 300 blocks of disks compared"),
                     HasSubstr("5 pages and 2 blocks DIFFER"), HasSubstr("disk vda at byte 65536"),
                     HasSubstr("and 5 more")));
-  report = {7, 1000, 0, {}, 20, 300, 1, {{"vda", 0}}};
+  report = {7, 7, 1000, 0, {}, 20, 300, 1, {{"vda", 0}}};
   EXPECT_THAT(render_verify("web1", guard::to_json(report), plain),
               AllOf(HasSubstr(": 1 blocks DIFFER"), HasSubstr("not to be trusted")));
-  report = {7, 1000, 0, {}, 20, 300, 0, {}};
+  report = {7, 7, 1000, 0, {}, 20, 300, 0, {}};
   EXPECT_THAT(
       render_verify("web1", guard::to_json(report), plain),
       HasSubstr(

@@ -148,6 +148,8 @@ TEST_F(RunTest, VerifyThatFindsDifferencesFails) {
                           "duration_ms": 1, "blocks_compared": 3, "blocks_different": 1, "different_blocks": []})"});
   EXPECT_EQ(run(Verify{"web1", true}), exit_not_healthy);
   EXPECT_EQ(json::parse(daemon_.asked().back().body), json({{"disks", true}}));
+  EXPECT_EQ(run(Verify{"web1", false, 50}), exit_not_healthy);
+  EXPECT_EQ(json::parse(daemon_.asked().back().body), json({{"disks", false}, {"max_pause_ms", 50}}));
 }
 
 TEST_F(RunTest, DoctorFailsWhenTheHostIsNotHealthy) {

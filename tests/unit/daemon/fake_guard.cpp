@@ -108,8 +108,8 @@ class FakeGuard {
       return responder.reply({200, "{}"});
     }
     if (path == "/v1/verify") {
-      guard::VerifyReport report{5, 256, 0, {}, 3};
-      if (body.at("disks").get<bool>()) report.blocks_compared = 40;
+      guard::VerifyReport report{.first_epoch = 5, .epoch = 5, .pages_compared = 256, .duration_ms = 3};
+      if (body.value("disks", false)) report.blocks_compared = 40;
       return responder.reply({200, guard::to_json(report).dump()});
     }
     if (path == "/v1/ready") {

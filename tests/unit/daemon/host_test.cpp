@@ -211,8 +211,8 @@ TEST_F(HostTest, ProtectsAndUnprotects) {
   const auto there = protect("hostB", "hostA", qmp(guest_.pid()));
   ASSERT_FALSE(there.has_value());
   EXPECT_THAT(there.error().text(), HasSubstr("protect it from hostA"));
-  EXPECT_EQ(wait_for("hostA", on("hostA").verify("web1", false)).value()["pages_different"], 0);
-  EXPECT_EQ(wait_for("hostA", on("hostA").verify("web1", true)).value()["blocks_compared"], 40);
+  EXPECT_EQ(wait_for("hostA", on("hostA").verify("web1", json::object())).value()["pages_different"], 0);
+  EXPECT_EQ(wait_for("hostA", on("hostA").verify("web1", {{"disks", true}})).value()["blocks_compared"], 40);
 
   EXPECT_EQ(wait_for("hostB", on("hostB").unprotect("web1", false)).error().kind, Errc::refused);
   ASSERT_TRUE(wait_for("hostA", on("hostA").unprotect("web1", false)).has_value());

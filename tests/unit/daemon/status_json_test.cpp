@@ -148,8 +148,8 @@ TEST(StatusJson, NoMemberThatMayBeAbsentIsForgottenHere) {
   for (const auto& [pointer, value] : flat.items())
     if (value.is_null()) nulls.insert(pointer);
   // No numbers, one that follows from others, an object and a list that are empty.
-  for (const char* other :
-       {"/last_error", "/handle", "/failover", "/traffic/ratio", "/options/bridges", "/options/disks"})
+  for (const char* other : {"/last_error", "/handle", "/failover", "/verification", "/traffic/ratio",
+                            "/options/bridges", "/options/disks"})
     nulls.erase(other);
   std::set<std::string> tested;
   for (const auto& one : optionals()) tested.insert(one.pointer);
@@ -202,11 +202,15 @@ TEST(StatusJson, EventsAndReports) {
   EXPECT_EQ(to_json(event_from_json(to_json(event)).value()), to_json(event));
   EXPECT_EQ(event_from_json(to_json(event)).value().sequence, 3U)
       << "without it the daemon takes none for new";
-  const VerifyReport without{4, 100, 1, {{"pc.ram", 7}}, 55};
+  const VerifyReport without{3, 4, 100, 1, {{"pc.ram", 7}}, 55};
   EXPECT_EQ(to_json(verify_report_from_json(to_json(without)).value()), to_json(without));
   EXPECT_TRUE(to_json(without)["blocks_compared"].is_null()) << "nobody asked";
-  const VerifyReport report{4, 100, 1, {{"pc.ram", 7}}, 55, 20, 1, {{"vda", 65536}}};
+  const VerifyReport report{4, 4, 100, 1, {{"pc.ram", 7}}, 55, 20, 1, {{"vda", 65536}}};
   EXPECT_EQ(to_json(verify_report_from_json(to_json(report)).value()), to_json(report));
+  GuardStatus verifying;
+  verifying.guest = "web1";
+  verifying.verification = {.done_bytes = 4096, .total_bytes = 8192};
+  EXPECT_EQ(to_json(status_from_json(to_json(verifying)).value()), to_json(verifying));
   const engine::HostReport host{true, false, 4, true};
   EXPECT_EQ(to_json(report_from_json(to_json(host)).value()), to_json(host));
   EXPECT_FALSE(report_from_json(nlohmann::json::object()).has_value())

@@ -17,6 +17,8 @@ namespace remus::guard::testing {
 using engine::Epoch;
 using engine::Session;
 
+constexpr std::chrono::seconds enough{10};  ///< to verify all memory in one pause
+
 class Copy : public ::testing::Test {
  protected:
   explicit Copy(std::unique_ptr<PrimaryDisks> disks = nullptr, BackupDisks replicas = {})

@@ -116,7 +116,7 @@ TEST_F(Copy, VerificationComparesEveryPageAtItsEpoch) {
   domain.change(random, 2000);
   synchronize(1);
   domain.change(random, 100);
-  pipeline->verify_next(5, false);
+  pipeline->verifier().begin(5, false, enough);
   pipeline->capture(1, 1);
   until([&] { return verified.has_value(); });
   EXPECT_EQ(verified->epoch, 1U);
@@ -126,7 +126,7 @@ TEST_F(Copy, VerificationComparesEveryPageAtItsEpoch) {
 
   view.memory[0][77 * checkpoint::page_bytes + 5] ^= std::byte{1};  // a bit flips behind our back
   verified.reset();
-  pipeline->verify_next(6, false);
+  pipeline->verifier().begin(6, false, enough);
   pipeline->capture(1, 2);
   until([&] { return verified.has_value(); });
   EXPECT_EQ(verified->differing_pages, 1U);
@@ -136,7 +136,7 @@ TEST_F(Copy, VerificationComparesEveryPageAtItsEpoch) {
 TEST_F(Copy, VerificationComparesWhatWasCapturedInTheEnd) {
   synchronize(1);
   domain.rewritten = 77;
-  pipeline->verify_next(7, false);
+  pipeline->verifier().begin(7, false, enough);
   pipeline->capture(1, 1);
   until([&] { return verified.has_value(); });
   EXPECT_EQ(verified->failure, "");
@@ -149,7 +149,7 @@ TEST_F(Copy, VerificationLeavesOutWhatCannotBeRead) {
   synchronize(1);
   domain.unreadable = 50;
   domain.rewritten = 77;
-  pipeline->verify_next(8, false);
+  pipeline->verifier().begin(8, false, enough);
   pipeline->capture(1, 1);
   until([&] { return verified.has_value(); });
   EXPECT_EQ(verified->failure, "");
@@ -157,10 +157,49 @@ TEST_F(Copy, VerificationLeavesOutWhatCannotBeRead) {
   EXPECT_EQ(verified->differing_pages, 0U);
 }
 
+TEST_F(Copy, VerificationNeedNotStopTheGuestForAllItsMemory) {
+  domain.change(random, 2000);
+  synchronize(1);
+  auto& verifier = pipeline->verifier();
+  verifier.begin(9, false, {});
+  const auto pages = small_layout().pages();
+  const auto slices = (pages + domain.visited_at_once - 1) / domain.visited_at_once;
+  const auto flipped = static_cast<checkpoint::PageIndex>((slices - 1) * domain.visited_at_once);
+  std::uint64_t compared = 0;
+  std::vector<std::uint32_t> differing;
+  for (Epoch epoch = 1; epoch <= slices; ++epoch) {
+    EXPECT_EQ(verifier.reached(), (epoch - 1) * domain.visited_at_once);
+    EXPECT_FALSE(verifier.whole(9));
+    if (verifier.reached() == flipped) {  // a bit flips behind our back
+      const auto rom = small_layout().blocks[1].first_page;
+      view.memory[1][(flipped - rom) * checkpoint::page_bytes + 5] ^= std::byte{1};
+      domain.rewritten.reset();
+    } else {
+      domain.change(random, 50);  // what has been compared, and what has not
+      domain.rewritten = static_cast<checkpoint::PageIndex>(random() % pages);
+    }
+    verified.reset();
+    checkpoint(1, epoch);
+    until([&] { return verified.has_value(); });
+    ASSERT_TRUE(verified) << "epoch " << epoch;
+    EXPECT_EQ(verified->id, 9U);
+    EXPECT_EQ(verified->epoch, epoch);
+    EXPECT_EQ(verified->failure, "");
+    compared += verified->compared_pages;
+    differing.insert(differing.end(), verified->differing.begin(), verified->differing.end());
+    EXPECT_FALSE(verifier.next(1)) << "nothing more before the answer is here";
+    verifier.go_on(9);
+  }
+  EXPECT_TRUE(verifier.whole(9));
+  EXPECT_EQ(compared, pages);
+  EXPECT_THAT(differing, ::testing::ElementsAre(flipped));
+  EXPECT_FALSE(verifier.next(1)) << "all has been read";
+}
+
 TEST_F(Copy, EpochsBehindAVerificationWaitForIt) {
   synchronize(1);
   domain.change(random, 100);
-  pipeline->verify_next(1, false);
+  pipeline->verifier().begin(1, false, enough);
   pipeline->capture(1, 1);
   pipeline->capture(1, 2);
   pipeline->capture(1, 3);

@@ -353,7 +353,7 @@ TEST_F(DiskCopy, VerificationComparesEveryBlockWhileTheGuestWrites) {
     std::fstream file{replica_path(1), std::ios::in | std::ios::out | std::ios::binary};
     file.seekp(disk_bytes - 4096).put('x');
   }
-  pipeline->verify_next(7, true);
+  pipeline->verifier().begin(7, true, enough);
   Epoch epoch = 0;
   const auto goes_on = [&] {
     for (int i = 0; i < 5; ++i) guest->write(random() % 2, random() % (disk_bytes - 200'000), some(9000));
@@ -373,12 +373,12 @@ TEST_F(DiskCopy, VerificationComparesEveryBlockWhileTheGuestWrites) {
 TEST_F(DiskCopy, WhyDisksCannotBeVerifiedIsTold) {
   synchronize(1);
   guest->refuses_reading = true;
-  pipeline->verify_next(7, true);
+  pipeline->verifier().begin(7, true, enough);
   checkpoint(1, 1);
   until([&] { return verify_failed.has_value(); });
   EXPECT_THAT(verify_failed->text(), ::testing::HasSubstr("somebody else reads"));
   guest->refuses_reading = false;
-  pipeline->verify_next(8, true);
+  pipeline->verifier().begin(8, true, enough);
   for (Epoch epoch = 2; epoch <= 400 && !verified; ++epoch) checkpoint(1, epoch);
   ASSERT_TRUE(verified);
   EXPECT_EQ(verified->id, 8U) << "nothing is left of the one before";

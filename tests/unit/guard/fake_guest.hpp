@@ -46,6 +46,11 @@ class FakeDomain final : public hypervisor::Domain {
   Result<hypervisor::CaptureReport> capture(checkpoint::Epoch, checkpoint::CheckpointSink& sink) override {
     if (fail_next_.exchange(false)) return fail(Errc::io, "as the test asked");
     sink.paused();
+    if (const auto visit = std::exchange(visit_, {})) {
+      const std::vector<std::byte> before(checkpoint::page_bytes, std::byte{0xa5});
+      visit(*rewritten, before);
+      visit(*rewritten, bytes_of(*rewritten, 1));
+    }
     const auto pages = dirty_;
     for (const auto index : pages)
       if (!put(sink, index)) return fail(Errc::exhausted, "no space");
@@ -58,25 +63,20 @@ class FakeDomain final : public hypervisor::Domain {
   }
   void interrupt() override {}
   [[nodiscard]] bool alive() const override { return true; }
-  Status read_memory(
-      const std::function<void(checkpoint::PageIndex, std::span<const std::byte>)>& visit) override {
-    if (unreadable) {
-      const std::size_t at = std::size_t{*unreadable} * checkpoint::page_bytes;
-      visit(0, std::span{memory_}.first(at));
-      visit(*unreadable + 1, std::span{memory_}.subspan(at + checkpoint::page_bytes));
-    } else {
-      visit(0, memory_);
+  Status read_memory(checkpoint::PageIndex from, const hypervisor::MemoryVisit& visit) override {
+    for (checkpoint::PageIndex page = from; page < layout_.pages();) {
+      const checkpoint::PageIndex end = unreadable && page <= *unreadable ? *unreadable : layout_.pages();
+      const auto pages = std::min<checkpoint::PageIndex>(end - page, visited_at_once);
+      if (pages != 0 && !visit(page, bytes_of(page, pages))) break;
+      page += pages;
+      if (page == unreadable) ++page;
     }
-    if (!rewritten) return {};
-    const auto page =
-        std::span{memory_}.subspan(std::size_t{*rewritten} * checkpoint::page_bytes, checkpoint::page_bytes);
-    const std::vector<std::byte> before(checkpoint::page_bytes, std::byte{0xa5});
-    visit(*rewritten, before);
-    visit(*rewritten, page);
+    if (rewritten) visit_ = visit;
     return {};
   }
   std::optional<checkpoint::PageIndex> unreadable{};  ///< by anybody but the guest: a device's memory
   std::optional<checkpoint::PageIndex> rewritten{};   ///< by a backend, after it was read
+  checkpoint::PageIndex visited_at_once{16};
 
   /// Changes `count` pages, each in one of the ways guests do.
   void change(std::mt19937_64& random, std::size_t count) {
@@ -113,6 +113,11 @@ class FakeDomain final : public hypervisor::Domain {
   std::atomic<int> detached{0};
 
  private:
+  [[nodiscard]] std::span<const std::byte> bytes_of(checkpoint::PageIndex first,
+                                                    checkpoint::PageIndex pages) const {
+    return std::span{memory_}.subspan(std::size_t{first} * checkpoint::page_bytes,
+                                      std::size_t{pages} * checkpoint::page_bytes);
+  }
   bool put(checkpoint::CheckpointSink& sink, checkpoint::PageIndex index) {
     const auto space = sink.space(checkpoint::page_bytes);
     if (space.size() < checkpoint::page_bytes) return false;
@@ -134,6 +139,7 @@ class FakeDomain final : public hypervisor::Domain {
   checkpoint::Layout layout_;
   std::vector<std::byte> memory_;
   std::set<checkpoint::PageIndex> dirty_{};
+  hypervisor::MemoryVisit visit_{};
   std::uint64_t devices_{0};
   std::atomic<bool> fail_next_{false};
   hypervisor::GuestDescription description_{};

@@ -49,9 +49,15 @@ TEST(LongPauses, AreToldWithTheirPartsAndNotTooOften) {
             "rest, 290 ms for its memory, 20 ms for their state");
   for (int i = 0; i < 3; ++i)
     EXPECT_FALSE(pauses.note(now += std::chrono::seconds{1}, pause(400'000)).has_value());
-  const auto again = pauses.note(now += LongPauses::quiet, pause(300'000));
+  auto verifying = pause(300'000);
+  verifying.mark_us = 3'000;
+  verifying.verify_us = 250'000;
+  const auto again = pauses.note(now += LongPauses::quiet, verifying);
   ASSERT_TRUE(again.has_value());
   EXPECT_NE(again->find("3 more like it"), std::string::npos) << *again;
+  EXPECT_NE(again->find("3 ms to mark its output and disks, 250 ms to read memory that is verified"),
+            std::string::npos)
+      << *again;
 }
 
 TEST(LongPauses, CountWhatAGuestTakesToSuspendItself) {

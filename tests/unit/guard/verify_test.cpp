@@ -33,8 +33,31 @@ TEST(Verify, DisksAreComparedWhereTheyAreReplicated) {
   EXPECT_EQ(asked("[]", {}).error().kind, Errc::invalid);
 }
 
+TEST(Verify, ThePauseIsBounded) {
+  EXPECT_EQ(asked("", {})->max_pause, std::chrono::milliseconds{10});
+  EXPECT_EQ(asked(R"({"max_pause_ms": 2000})", {})->max_pause, std::chrono::seconds{2});
+  for (const auto* body :
+       {R"({"max_pause_ms": 0})", R"({"max_pause_ms": 2001})", R"({"max_pause_ms": "10ms"})"})
+    EXPECT_EQ(asked(body, {}).error().kind, Errc::invalid) << body;
+}
+
+TEST(Verify, AnswersOfSeveralEpochsMakeOneReport) {
+  checkpoint::Layout layout;
+  layout.add("pc.ram", 100 * checkpoint::page_bytes);
+  layout.add("vga.vram", 10 * checkpoint::page_bytes);
+  VerifyReport report;
+  add_pages(report, {.epoch = 7, .compared_pages = 60}, layout);
+  link::VerifyResult second{.epoch = 9, .compared_pages = 50, .differing_pages = 2};
+  second.differing = {61, 103};
+  add_pages(report, second, layout);
+  EXPECT_EQ(sentence_of(report), "epochs 7 to 9: 110 pages compared, 2 differ");
+  ASSERT_EQ(report.different.size(), 2U);
+  EXPECT_EQ(report.different[1].block, "vga.vram");
+  EXPECT_EQ(report.different[1].index, 3U);
+}
+
 TEST(Verify, BlocksAreNamedByTheirDisk) {
-  VerifyReport report{.epoch = 7, .pages_compared = 100};
+  VerifyReport report{.first_epoch = 7, .epoch = 7, .pages_compared = 100};
   EXPECT_EQ(sentence_of(report), "epoch 7: 100 pages compared, 0 differ");
   link::VerifyResult result{.compared_blocks = 50, .differing_blocks = 2000};
   result.differing_disk_blocks.assign(2000, {1, 65536});

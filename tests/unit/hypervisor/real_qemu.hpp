@@ -146,13 +146,15 @@ class CopySink final : public checkpoint::CheckpointSink {
   void device_state(std::span<const std::byte> state) override {
     device.assign(state.begin(), state.end());
     if (compare_with == nullptr) return;
-    auto read = compare_with->read_memory([&](checkpoint::PageIndex first, std::span<const std::byte> pages) {
-      for (std::size_t i = 0; i < pages.size() / checkpoint::page_bytes; ++i, ++compared)
-        if (!std::equal(at(first + static_cast<checkpoint::PageIndex>(i)),
-                        at(first + static_cast<checkpoint::PageIndex>(i)) + checkpoint::page_bytes,
-                        pages.begin() + static_cast<std::ptrdiff_t>(i * checkpoint::page_bytes)))
-          ++different;
-    });
+    auto read =
+        compare_with->read_memory(0, [&](checkpoint::PageIndex first, std::span<const std::byte> pages) {
+          for (std::size_t i = 0; i < pages.size() / checkpoint::page_bytes; ++i, ++compared)
+            if (!std::equal(at(first + static_cast<checkpoint::PageIndex>(i)),
+                            at(first + static_cast<checkpoint::PageIndex>(i)) + checkpoint::page_bytes,
+                            pages.begin() + static_cast<std::ptrdiff_t>(i * checkpoint::page_bytes)))
+              ++different;
+          return true;
+        });
     EXPECT_TRUE(read) << read.error().text();
   }
 

@@ -60,13 +60,14 @@ std::uint64_t gfn_of(const test::ImageSink& image, checkpoint::PageIndex index) 
 
 Status verify(xen::XenDomain& domain, const test::ImageSink& image) {
   std::vector<std::uint64_t> different;
-  auto read = domain.read_memory([&](checkpoint::PageIndex first, std::span<const std::byte> pages) {
+  auto read = domain.read_memory(0, [&](checkpoint::PageIndex first, std::span<const std::byte> pages) {
     for (std::size_t i = 0; i < pages.size() / checkpoint::page_bytes; ++i) {
       const auto index = static_cast<checkpoint::PageIndex>(first + i);
       if (std::memcmp(image.at(index), pages.data() + i * checkpoint::page_bytes, checkpoint::page_bytes) !=
           0)
         different.push_back(gfn_of(image, index));
     }
+    return true;
   });
   if (!read) return read;
   auto handles = xen::Handles::open();
