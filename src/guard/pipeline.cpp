@@ -305,12 +305,13 @@ void Pipeline::run_capture(Session session, Epoch epoch) {
   buffer->recycle(epoch);
   auto slice = memory_verifier_.next(session);
   PrimaryDisks::Marks marks;
+  Status output{};
   Clock::time_point still{};
   Clock::time_point marked{};
   Clock::time_point read{};
   buffer->on_paused([&] {
     still = Clock::now();
-    output_.mark(epoch);
+    output = output_.mark(epoch);
     if (disks_) marks = disks_->mark(epoch);
     marked = Clock::now();
     if (slice) memory_verifier_.read(domain_, *slice);
@@ -319,6 +320,8 @@ void Pipeline::run_capture(Session session, Epoch epoch) {
   REMUS_FAULT_POINT("capture.begin");
   auto report = domain_.capture(epoch, *buffer);
   buffer->on_paused({});
+  // What the guest sent cannot be told apart by epochs then.
+  if (report && !output) report = std::unexpected(output.error());
   if (report && disks_)
     if (const Status whole = disks_->intact(); !whole) report = std::unexpected(whole.error());
   REMUS_FAULT_POINT("capture.done");

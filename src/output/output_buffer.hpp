@@ -3,8 +3,8 @@
 //   guest ── packets of epoch k ──▶│ held k │──release(k)──▶ network
 //                        mark(k) ──┘ (guest paused: everything taken in so far belongs to k or earlier)
 //
-// mark() is called on the capture thread inside the pause and must be quick; the other calls come from the
-// guard's main thread. Order is kept, nothing is lost or doubled between attach() and detach().
+// hold() and mark() are called on the capture thread inside the pause: they are quick, or given up. The other calls come
+// from the guard's main thread, which sends its signs of life: none waits long. Order is kept, nothing is lost or doubled between attach() and detach().
 #pragma once
 
 #include <cstdint>
@@ -38,8 +38,9 @@ class OutputBuffer {
   /// From now on nothing leaves before its epoch's release. Called while the guest is paused. After an error
   /// packets pass as before.
   [[nodiscard]] virtual Status hold() = 0;
-  /// Everything the guest has sent so far belongs to epochs ≤ `epoch`. Called while the guest is paused.
-  virtual void mark(checkpoint::Epoch epoch) = 0;
+  /// Everything the guest has sent so far belongs to epochs ≤ `epoch`. Called while the guest is paused. Errors: timeout
+  /// (whatever keeps it from being done, the guest shall not stand still for it): then this epoch must not be committed.
+  [[nodiscard]] virtual Status mark(checkpoint::Epoch epoch) = 0;
   /// Lets go everything of epochs ≤ `upto`, in order.
   virtual void release(checkpoint::Epoch upto) = 0;
   /// Lets go everything, and lets everything pass from now on (protection has ended, the guest goes on

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <poll.h>
 #include <spdlog/spdlog.h>
-#include <sys/eventfd.h>
 
 #include <cerrno>
 #include <chrono>
@@ -12,11 +11,11 @@
 #include <thread>
 #include <tuple>
 
-#include "base/fd.hpp"
 #include "output/plug_epochs.hpp"
 #include "output/plug_port.hpp"
 #include "output/plug_tap.hpp"
 #include "output/plug_watch.hpp"
+#include "output/task_queue.hpp"
 
 namespace remus::output {
 namespace {
@@ -28,6 +27,9 @@ using std::chrono::milliseconds;
 constexpr auto drain_max = milliseconds{3000};
 constexpr auto drain_in_pause_max = milliseconds{20};
 constexpr auto drain_step = milliseconds{1};
+/// How long a guest stands still for the kernel's answer, at most.
+constexpr auto pause_patience = milliseconds{500};
+constexpr auto stats_patience = milliseconds{50};
 
 struct Held {
   std::unique_ptr<PlugPort> port;
@@ -36,6 +38,8 @@ struct Held {
   bool unmarked{false};  ///< something came since plug's last mark
 };
 
+/// The kernel is asked by one thread, io_, in the order in which it was to be asked: a guard's other threads, and the
+/// guest, wait for it only so long.
 class PlugBuffer final : public OutputBuffer {
  public:
   explicit PlugBuffer(PlugOptions options) : options_{std::move(options)} {}
@@ -51,7 +55,7 @@ class PlugBuffer final : public OutputBuffer {
 
   Status attach() override;
   Status hold() override;
-  void mark(Epoch epoch) override;
+  Status mark(Epoch epoch) override;
   void release(Epoch upto) override;
   void pass() override;
   void discard() override;
@@ -61,34 +65,45 @@ class PlugBuffer final : public OutputBuffer {
  private:
   enum class Path { direct, held, draining, choked };  ///< where the guest's packets go
 
-  void io_loop(const std::stop_token& stop);
-  // With mutex_ held:
+  [[nodiscard]] std::shared_ptr<TaskQueue> tasks() const {
+    const std::lock_guard lock{mutex_};
+    return tasks_;
+  }
+  // io_'s, which alone has ports_ from attach() to detach():
+  void io_loop(const std::stop_token& stop, TaskQueue& tasks);
+  [[nodiscard]] Status hold_now();
+  [[nodiscard]] Status mark_now(Epoch epoch);
+  void release_now(Epoch upto);
+  void pass_now();
+  void discard_now();
+  void count_now() const;
+  void take(Path path);
   [[nodiscard]] bool drained() const;
   [[nodiscard]] bool tell_waiting();
   void finish_draining();
   void divert_again();
-  void wake() const noexcept;
 
   PlugOptions options_;
+  std::vector<Held> ports_{};
+  Clock::time_point draining_until_{};
+  PlugWatch watch_{};
+  bool waiting_told_{false};
+
   mutable std::mutex mutex_{};
   std::condition_variable changed_{};
-  std::vector<Held> ports_{};
   std::function<void()> on_waiting_{};
-  bool attached_{false};
-  bool waiting_told_{false};
-  Path path_{Path::direct};
-  Clock::time_point draining_until_{};
-  Fd wake_{};
-  PlugWatch watch_{};
+  Path path_{Path::direct};  ///< changed by io_ alone
+  mutable OutputStats stats_{};
+
+  std::shared_ptr<TaskQueue> tasks_{};  ///< from attach() to detach()
   std::jthread io_{};
 };
 
 Status PlugBuffer::attach() {
-  const std::lock_guard lock{mutex_};
-  if (attached_) return {};
+  if (tasks()) return {};
   if (auto cleared = clear_plugs(options_.guest); !cleared) return cleared;
-  wake_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!wake_) return fail_errno(errno, "cannot create an eventfd");
+  auto queue = TaskQueue::create();
+  if (!queue) return std::unexpected(queue.error());
   auto watch = PlugWatch::open();
   if (!watch) return std::unexpected(watch.error());
   watch_ = std::move(*watch);
@@ -113,14 +128,94 @@ Status PlugBuffer::attach() {
     return result;
   }
   ports_ = std::move(ports);
+  const std::lock_guard lock{mutex_};
   path_ = Path::direct;
-  attached_ = true;
-  io_ = std::jthread{[this](const std::stop_token& stop) { io_loop(stop); }};
+  tasks_ = std::move(*queue);
+  io_ = std::jthread{[this, tasks = tasks_](const std::stop_token& stop) { io_loop(stop, *tasks); }};
   return {};
 }
 
 Status PlugBuffer::hold() {
+  const auto tasks = this->tasks();
+  if (!tasks) return fail(Errc::internal, "hold() without attach() before it");
+  if (const auto done = tasks->run(pause_patience, [this] { return hold_now(); })) return *done;
+  pass();  // behind it: whoever was told that nothing is held shall be right
+  return fail(Errc::timeout, "holding the guest's output: the kernel has not done it in time",
+              "something keeps this host's network configuration busy; it is tried again");
+}
+
+Status PlugBuffer::mark(Epoch epoch) {
+  const auto tasks = this->tasks();
+  if (!tasks) return {};
+  if (const auto done = tasks->run(pause_patience, [this, epoch] { return mark_now(epoch); })) return *done;
+  return fail(Errc::timeout, "marking the guest's output: the kernel has not done it in time",
+              "something keeps this host's network configuration busy; it is tried again");
+}
+
+void PlugBuffer::release(Epoch upto) {
+  if (const auto tasks = this->tasks()) tasks->post([this, upto] { release_now(upto); });
+}
+
+void PlugBuffer::pass() {
+  if (const auto tasks = this->tasks()) tasks->post([this] { pass_now(); });
+}
+
+void PlugBuffer::discard() {
+  const auto tasks = this->tasks();
+  if (!tasks) return;
+  const auto done = tasks->run(drain_max, [this]() -> Status {
+    discard_now();
+    return {};
+  });
+  if (!done) spdlog::warn("the held output of a superseded guest is not thrown away yet; it stays held");
+}
+
+Status PlugBuffer::detach() {
+  const auto tasks = this->tasks();
+  if (!tasks) return {};
+  pass();
+  // Behind that: when it has begun, path_ tells how it ends.
+  std::ignore = tasks->run(drain_max, [] { return Status{}; });
+  {
+    std::unique_lock lock{mutex_};
+    changed_.wait_for(lock, drain_max + milliseconds{500},
+                      [&] { return path_ == Path::direct || path_ == Path::choked; });
+  }
+  io_.request_stop();
+  tasks->wake();
+  io_ = {};
+  Status result{};
+  for (auto& held : ports_)
+    if (auto removed = held.port->remove(); !removed && result) result = removed;
+  ports_.clear();
   const std::lock_guard lock{mutex_};
+  tasks_.reset();
+  path_ = Path::direct;
+  return result;
+}
+
+/// Those of a moment ago, if the kernel is slow to tell.
+OutputStats PlugBuffer::stats() const {
+  if (const auto tasks = this->tasks())
+    std::ignore = tasks->run(stats_patience, [this]() -> Status {
+      count_now();
+      return {};
+    });
+  const std::lock_guard lock{mutex_};
+  return stats_;
+}
+
+// --- io_ ---
+
+void PlugBuffer::take(Path path) {
+  {
+    const std::lock_guard lock{mutex_};
+    path_ = path;
+  }
+  changed_.notify_all();
+}
+
+Status PlugBuffer::hold_now() {
   if (path_ == Path::choked) return fail(Errc::refused, "this host's guest has been superseded");
   if (path_ == Path::draining) {
     // Packets that plug did not count must be out before it counts again, or as many others would stay behind for good.
@@ -135,21 +230,18 @@ Status PlugBuffer::hold() {
     if (done) done = held.port->divert();
     if (!done) {
       for (auto& other : ports_) std::ignore = other.port->tell(PlugCommand::release_all);
-      path_ = Path::draining;
       draining_until_ = Clock::now() + drain_max;
-      wake();
+      take(Path::draining);
       return std::unexpected(done.error().in("holding the guest's output"));
     }
   }
-  path_ = Path::held;
+  take(Path::held);
   waiting_told_ = false;
-  wake();
   return {};
 }
 
-void PlugBuffer::mark(Epoch epoch) {
-  const std::lock_guard lock{mutex_};
-  if (path_ != Path::held) return;
+Status PlugBuffer::mark_now(Epoch epoch) {
+  if (path_ != Path::held) return {};
   for (auto& held : ports_) {
     if (!held.epochs.free()) continue;
     if (const Status done = held.port->tell(PlugCommand::buffer); !done) {
@@ -161,40 +253,31 @@ void PlugBuffer::mark(Epoch epoch) {
     held.unmarked = false;
   }
   waiting_told_ = false;
-  wake();
+  return {};
 }
 
-void PlugBuffer::release(Epoch upto) {
-  const std::lock_guard lock{mutex_};
+void PlugBuffer::release_now(Epoch upto) {
   if (path_ != Path::held) return;
-  bool late = false;
   for (auto& held : ports_) {
     if (!held.epochs.releasable(upto)) continue;
-    if (const Status done = held.port->tell(PlugCommand::release_one); !done) {
+    if (const Status done = held.port->tell(PlugCommand::release_one); !done)
       spdlog::error("{}: packets wait for the next release", done.error().text());
-      continue;
-    }
-    held.epochs.released();
-    late = late || held.unmarked;
+    else
+      held.epochs.released();
   }
-  if (late) wake();
 }
 
-void PlugBuffer::pass() {
-  const std::lock_guard lock{mutex_};
+void PlugBuffer::pass_now() {
   if (path_ != Path::held) return;
   for (auto& held : ports_)
     if (const Status done = held.port->tell(PlugCommand::release_all); !done)
       spdlog::error("{}", done.error().text());
-  path_ = Path::draining;
   draining_until_ = Clock::now() + drain_max;
-  wake();
+  take(Path::draining);
 }
 
-void PlugBuffer::discard() {
-  const std::lock_guard lock{mutex_};
-  if (!attached_) return;
-  path_ = Path::choked;
+void PlugBuffer::discard_now() {
+  take(Path::choked);
   for (auto& held : ports_) {
     Status done = held.port->choke();
     if (done) done = held.port->divert();
@@ -202,31 +285,7 @@ void PlugBuffer::discard() {
   }
 }
 
-Status PlugBuffer::detach() {
-  {
-    std::unique_lock lock{mutex_};
-    if (!attached_) return {};
-    lock.unlock();
-    pass();
-    lock.lock();
-    changed_.wait_for(lock, drain_max + milliseconds{500},
-                      [&] { return path_ == Path::direct || path_ == Path::choked; });
-    attached_ = false;
-  }
-  io_.request_stop();
-  wake();
-  io_ = {};
-  const std::lock_guard lock{mutex_};
-  Status result{};
-  for (auto& held : ports_)
-    if (auto removed = held.port->remove(); !removed && result) result = removed;
-  ports_.clear();
-  path_ = Path::direct;
-  return result;
-}
-
-OutputStats PlugBuffer::stats() const {
-  const std::lock_guard lock{mutex_};
+void PlugBuffer::count_now() const {
   OutputStats out;
   for (const auto& held : ports_) {
     const auto now = held.port->counts();
@@ -237,7 +296,8 @@ OutputStats PlugBuffer::stats() const {
     out.released_bytes += now->passed_bytes;
     out.dropped_packets += now->dropped_packets;
   }
-  return out;
+  const std::lock_guard lock{mutex_};
+  stats_ = out;
 }
 
 bool PlugBuffer::drained() const {
@@ -251,12 +311,12 @@ bool PlugBuffer::tell_waiting() {
   bool waiting = false;
   for (auto& held : ports_) {
     if (held.tap.drain()) held.unmarked = true;
-    // While plug cannot take a mark a checkpoint would not help; release() comes back to it.
+    // While plug cannot take a mark a checkpoint would not help; release comes back to it.
     if (held.unmarked && held.epochs.free()) waiting = true;
   }
   if (!waiting || waiting_told_) return false;
   waiting_told_ = true;
-  return static_cast<bool>(on_waiting_);
+  return true;
 }
 
 /// Packets must not overtake those that were held: the way past us is opened when plug is empty.
@@ -264,8 +324,7 @@ void PlugBuffer::finish_draining() {
   if (path_ != Path::draining || (!drained() && Clock::now() < draining_until_)) return;
   for (auto& held : ports_)
     if (const Status done = held.port->undivert(); !done) spdlog::warn("{}", done.error().text());
-  path_ = Path::direct;
-  changed_.notify_all();
+  take(Path::direct);
 }
 
 /// What has left unheld cannot be called back; the checkpoint that is asked for makes it true as soon as can be.
@@ -285,35 +344,26 @@ void PlugBuffer::divert_again() {
   }
 }
 
-void PlugBuffer::wake() const noexcept {
-  const std::uint64_t one = 1;
-  if (wake_) static_cast<void>(!::write(wake_.get(), &one, sizeof one));
-}
-
-void PlugBuffer::io_loop(const std::stop_token& stop) {
+void PlugBuffer::io_loop(const std::stop_token& stop, TaskQueue& tasks) {
   std::vector<pollfd> fds;
   while (!stop.stop_requested()) {
-    fds.assign({pollfd{wake_.get(), POLLIN, 0}, pollfd{watch_.fd(), POLLIN, 0}});
-    int patience_ms = -1;
-    {
-      const std::lock_guard lock{mutex_};
-      // Once told, nothing more is to be heard before the next mark: a busy guest's packets wake nobody.
-      for (auto& held : ports_)
-        fds.push_back({path_ == Path::held && !held.unmarked ? held.tap.fd() : -1, POLLIN, 0});
-      if (path_ == Path::draining) patience_ms = static_cast<int>(drain_step.count());
-    }
+    fds.assign({pollfd{tasks.fd(), POLLIN, 0}, pollfd{watch_.fd(), POLLIN, 0}});
+    // Once told, nothing more is to be heard before the next mark: a busy guest's packets wake nobody.
+    for (auto& held : ports_)
+      fds.push_back({path_ == Path::held && !held.unmarked ? held.tap.fd() : -1, POLLIN, 0});
+    const int patience_ms = path_ == Path::draining ? static_cast<int>(drain_step.count()) : -1;
     if (::poll(fds.data(), fds.size(), patience_ms) < 0 && errno != EINTR) {
       spdlog::error("output buffer: poll failed: {}", errno);
       return;
     }
-    std::uint64_t count = 0;
-    if (fds[0].revents != 0) static_cast<void>(!::read(wake_.get(), &count, sizeof count));
+    if (fds[0].revents != 0) tasks.serve();
+    divert_again();
+    finish_draining();
+    if (!tell_waiting()) continue;
     std::function<void()> callback;
     {
       const std::lock_guard lock{mutex_};
-      divert_again();
-      finish_draining();
-      if (tell_waiting()) callback = on_waiting_;
+      callback = on_waiting_;
     }
     if (callback) callback();
   }

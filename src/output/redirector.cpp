@@ -77,7 +77,7 @@ class FilterRedirector final : public Redirector {
 
   Status attach() override;
   Status hold() override;
-  void mark(Epoch epoch) override;
+  Status mark(Epoch epoch) override;
   void release(Epoch upto) override;
   void pass() override;
   void discard() override;
@@ -173,13 +173,14 @@ Status FilterRedirector::hold() {
   return {};  // an error of the switch is told by before_resume()
 }
 
-void FilterRedirector::mark(Epoch epoch) {
+Status FilterRedirector::mark(Epoch epoch) {
   const std::lock_guard lock{mutex_};
   for (const auto& port : ports_) {
     receive(*port, true);
     port->ring.mark(epoch);
   }
   waiting_told_ = false;
+  return {};
 }
 
 void FilterRedirector::release(Epoch upto) {

@@ -209,6 +209,24 @@ TEST_F(Copy, EpochsBehindAVerificationWaitForIt) {
   EXPECT_EQ(image(), domain.memory());
 }
 
+TEST_F(Copy, AnEpochWhoseOutputCouldNotBeMarkedIsNone) {
+  synchronize(1);
+  checkpoint(1, 1);
+  domain.change(random, 10);
+  output.unmarkable = true;
+  pipeline->capture(1, 2);
+  until([&] { return !errors.empty(); });
+  ASSERT_EQ(errors.size(), 1U);
+  EXPECT_EQ(errors[0].kind, Errc::timeout);
+  EXPECT_EQ(applied, Epoch{1});
+  errors.clear();
+  output.unmarkable = false;
+  pipeline->abandon();
+  until([&] { return detached == 1; });
+  synchronize(2);
+  EXPECT_EQ(image(), domain.memory());
+}
+
 TEST_F(Copy, EveryReceivedByteIsCredited) {
   domain.change(random, 3000);
   synchronize(1);

@@ -193,7 +193,11 @@ class FakeOutput final : public output::OutputBuffer {
     ++holds;
     return {};
   }
-  void mark(checkpoint::Epoch epoch) override { marked = epoch; }
+  Status mark(checkpoint::Epoch epoch) override {
+    if (unmarkable) return fail(Errc::timeout, "as the test asked");
+    marked = epoch;
+    return {};
+  }
   void release(checkpoint::Epoch) override {}
   void pass() override {}
   void discard() override {}
@@ -201,6 +205,7 @@ class FakeOutput final : public output::OutputBuffer {
   output::OutputStats stats() const override { return {}; }
   std::atomic<int> holds{0};
   std::atomic<checkpoint::Epoch> marked{0};
+  std::atomic<bool> unmarkable{false};
 };
 
 }  // namespace remus::guard::testing

@@ -137,7 +137,7 @@ TEST_F(RealPlug, HoldsReleasesInOrderAndGoesAwayWithoutATrace) {
   send(3);
   EXPECT_TRUE(nothing_comes());
   EXPECT_EQ(told, 1) << "once an epoch";
-  buffer->mark(1);
+  ASSERT_OK(buffer->mark(1));
   send(4);
   EXPECT_TRUE(nothing_comes());
   EXPECT_EQ(told, 1) << "while plug can take no mark a checkpoint would not help";
@@ -149,14 +149,14 @@ TEST_F(RealPlug, HoldsReleasesInOrderAndGoesAwayWithoutATrace) {
   EXPECT_TRUE(arrives(3));
   EXPECT_TRUE(nothing_comes()) << "4 was sent in epoch 2";
   EXPECT_EQ(told, 2) << "now that plug takes a mark again";
-  buffer->mark(2);
+  ASSERT_OK(buffer->mark(2));
   send(5);
-  buffer->mark(3);  // plug cannot keep two: 5 waits for the next
+  ASSERT_OK(buffer->mark(3));  // plug cannot keep two: 5 waits for the next
   buffer->release(2);
   EXPECT_TRUE(arrives(4));
   buffer->release(3);
   EXPECT_TRUE(nothing_comes());
-  buffer->mark(4);
+  ASSERT_OK(buffer->mark(4));
   buffer->release(4);
   EXPECT_TRUE(arrives(5));
   EXPECT_EQ(buffer->stats().held_packets, 0U);
@@ -170,7 +170,7 @@ TEST_F(RealPlug, HoldsReleasesInOrderAndGoesAwayWithoutATrace) {
 
   ASSERT_OK(buffer->hold());
   send(7);
-  buffer->mark(5);
+  ASSERT_OK(buffer->mark(5));
   EXPECT_TRUE(nothing_comes());
   buffer->release(5);
   EXPECT_TRUE(arrives(7)) << "a second session counts anew";
@@ -190,7 +190,7 @@ TEST_F(RealPlug, DropsTheNewestAtItsLimit) {
   const auto held = buffer->stats();
   EXPECT_GT(held.dropped_packets, 20U);
   EXPECT_LE(held.held_bytes, 10'000U);
-  buffer->mark(1);
+  ASSERT_OK(buffer->mark(1));
   buffer->release(1);
   for (int i = 0; i < static_cast<int>(held.held_packets); ++i) EXPECT_TRUE(arrives(i));
   EXPECT_TRUE(nothing_comes());
@@ -274,14 +274,14 @@ TEST_F(RealPlug, AFilterThatSomebodyTakesAwayIsPutBack) {
     ASSERT_TRUE(run(away));
     EXPECT_TRUE(within_soon(is_back)) << away;
     EXPECT_TRUE(within_soon([&] { return told == 1; })) << "what may have left is to be committed soon";
-    buffer->mark(++epoch);
+    ASSERT_OK(buffer->mark(++epoch));
     buffer->release(epoch);
     send(1);
     EXPECT_TRUE(nothing_comes()) << away;
     ASSERT_TRUE(run(away));
     EXPECT_TRUE(within_soon(is_back)) << away;
     EXPECT_TRUE(nothing_comes()) << "what is held stays so";
-    buffer->mark(++epoch);
+    ASSERT_OK(buffer->mark(++epoch));
     buffer->release(epoch);
     EXPECT_TRUE(arrives(1)) << away;
     told = 0;

@@ -67,7 +67,7 @@ TEST_F(RealRedirector, HoldsReleasesInOrderAndGoesAwayWithoutATrace) {
   const std::uint64_t held = redirector->stats().held_packets;
   ASSERT_GT(held, 0U) << "what the guest sent has come to us";
   EXPECT_GE(waiting, 1);
-  redirector->mark(1);
+  ASSERT_TRUE(redirector->mark(1));
   redirector->release(0);
   EXPECT_FALSE(frame(milliseconds{200}));
   redirector->release(1);
@@ -118,7 +118,7 @@ TEST_F(RealRedirector, HooksAndCallsAfterTheGuestsDeathReturn) {
   ASSERT_TRUE(hooks.resuming());
   ASSERT_TRUE(guest_->kill());
   hooks.before();
-  redirector->mark(1);
+  ASSERT_TRUE(redirector->mark(1));
   redirector->release(1);
   hooks.after();
   EXPECT_TRUE(redirector->detach());
