@@ -4,7 +4,8 @@
 //                        mark(k) ──┘ (guest paused: everything taken in so far belongs to k or earlier)
 //
 // hold() and mark() are called on the capture thread inside the pause: they are quick, or given up. The other calls come
-// from the guard's main thread, which sends its signs of life: none waits long. Order is kept, nothing is lost or doubled between attach() and detach().
+// from the guard's main thread, which sends its signs of life: release(), pass() and stats() do not wait long. Order is
+// kept, nothing is lost or doubled between attach() and detach().
 #pragma once
 
 #include <cstdint>

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <spdlog/spdlog.h>
 
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
@@ -94,6 +95,7 @@ class PlugBuffer final : public OutputBuffer {
   std::function<void()> on_waiting_{};
   Path path_{Path::direct};  ///< changed by io_ alone
   mutable OutputStats stats_{};
+  mutable std::atomic<bool> counting_{false};  ///< asked for, not begun
 
   std::shared_ptr<TaskQueue> tasks_{};  ///< from attach() to detach()
   std::jthread io_{};
@@ -130,6 +132,7 @@ Status PlugBuffer::attach() {
   ports_ = std::move(ports);
   const std::lock_guard lock{mutex_};
   path_ = Path::direct;
+  counting_ = false;
   tasks_ = std::move(*queue);
   io_ = std::jthread{[this, tasks = tasks_](const std::stop_token& stop) { io_loop(stop, *tasks); }};
   return {};
@@ -167,7 +170,8 @@ void PlugBuffer::discard() {
     discard_now();
     return {};
   });
-  if (!done) spdlog::warn("the held output of a superseded guest is not thrown away yet; it stays held");
+  if (!done)
+    spdlog::warn("the output of a superseded guest is not thrown away yet: the kernel is slow to do it");
 }
 
 Status PlugBuffer::detach() {
@@ -196,8 +200,10 @@ Status PlugBuffer::detach() {
 
 /// Those of a moment ago, if the kernel is slow to tell.
 OutputStats PlugBuffer::stats() const {
-  if (const auto tasks = this->tasks())
+  // While one such question waits for the kernel, no more are put behind it.
+  if (const auto tasks = this->tasks(); tasks && !counting_.exchange(true))
     std::ignore = tasks->run(stats_patience, [this]() -> Status {
+      counting_ = false;
       count_now();
       return {};
     });
