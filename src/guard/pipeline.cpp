@@ -376,14 +376,18 @@ std::shared_ptr<EpochBuffer> Pipeline::take_buffer(const Layout& layout) {
       free_buffers_.pop_back();
     }
   }
-  if (!buffer || buffer->layout() != layout) {
-    const bool replaces = buffer != nullptr;
+  if (buffer && buffer->layout() != layout) {
+    buffer.reset();  // gone, whether or not there is memory for another
+    const std::lock_guard lock{mutex_};
+    --buffers_;
+  }
+  if (!buffer) {
     auto made = EpochBuffer::create(layout, {.keep_bytes = 16UL << 20});
     if (!made) return nullptr;
     buffer = std::move(*made);
     buffer->prefault(4UL << 20);
     const std::lock_guard lock{mutex_};
-    if (!replaces) ++buffers_;
+    ++buffers_;
   }
   return {buffer.release(), [this](EpochBuffer* used) {
             {
