@@ -143,6 +143,8 @@ std::string OptionList::text() const {
       out += doubled(part.key) + '=' + doubled(part.value);
     }
   }
+  // What began like JSON but was none must not become JSON by the writing; an empty last part says nothing.
+  if (out.starts_with('{')) out += ',';
   return out;
 }
 

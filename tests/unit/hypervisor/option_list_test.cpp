@@ -48,4 +48,15 @@ TEST(OptionList, OddInputIsKept) {
   EXPECT_EQ(OptionList::parse("id=x", "type").text(), "id=x");
 }
 
+TEST(OptionList, WhatBeganLikeJsonButWasNoneIsNotWrittenAsJson) {
+  for (const auto* text : {R"({"a":1},)", R"({"a=b":1,"c":["q"]},)"}) {
+    const auto list = OptionList::parse(text, "type");
+    EXPECT_FALSE(list.is_json()) << text;
+    const auto again = OptionList::parse(list.text(), "type");
+    EXPECT_FALSE(again.is_json()) << text;
+    EXPECT_EQ(again.keys(), list.keys()) << text;
+    EXPECT_EQ(again.text(), list.text()) << text;
+  }
+}
+
 }  // namespace
