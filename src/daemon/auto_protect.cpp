@@ -61,6 +61,7 @@ json value_of(std::string_view key, std::string_view value) {
 Result<AutoProtect> parse_auto_protect(std::string_view words) {
   AutoProtect out{.to = {}, .options = json::object()};
   std::vector<guard::DiskOption> disks;
+  json bridges = json::object();
   unsigned number = 1;
   for (const auto word : split(words)) {
     // No option has other characters, and what is said of a word must be text.
@@ -89,13 +90,19 @@ Result<AutoProtect> parse_auto_protect(std::string_view words) {
       const auto middle = value.find('=');
       if (middle == std::string_view::npos || middle == 0 || middle + 1 == value.size())
         return fail(Errc::invalid, fmt::format("'{}' is not bridge=HERE=THERE", word));
-      out.options["bridges"][std::string{value.substr(0, middle)}] = value.substr(middle + 1);
+      if (!bridges.emplace(value.substr(0, middle), value.substr(middle + 1)).second)
+        return fail(Errc::invalid,
+                    fmt::format("bridge '{}' of this host is given twice", value.substr(0, middle)));
+    } else if (key == "bridges" || key == "disks") {
+      return fail(Errc::invalid, fmt::format("'{}' is no option", key),
+                  "name them one by one: bridge=HERE=THERE, disk=NAME=MODE");
     } else if (out.options.contains(key)) {
       return fail(Errc::invalid, fmt::format("'{}' is given twice", trimmed(word.substr(0, equals))));
     } else {
       out.options[key] = value_of(key, value);
     }
   }
+  if (!bridges.empty()) out.options["bridges"] = std::move(bridges);
   if (!disks.empty()) out.options["disks"] = guard::to_json(disks);
   if (out.to.empty()) return fail(Errc::invalid, "it is not said to which host", "add to=HOST");
   if (auto options = guard::options_from_json(out.options); !options) return std::unexpected(options.error());

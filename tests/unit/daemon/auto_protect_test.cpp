@@ -56,6 +56,10 @@ TEST(AutoProtect, WhatIsWrongIsNamed) {
   EXPECT_THAT(said("to=hostB,arbiter=manua\xff"), HasSubstr("word number 2"));
   EXPECT_EQ(said("to=hostB # f\xc3\xbcr das andere Regal"), "(taken)");
   EXPECT_THAT(said("to=hostB,bridge=xenbr0"), HasSubstr("HERE=THERE"));
+  EXPECT_THAT(said("to=hostB,bridge=xenbr0=lan1,bridge=xenbr0=lan2"),
+              HasSubstr("'xenbr0' of this host is given twice"));
+  EXPECT_THAT(said("to=hostB,bridges=xenbr0,bridge=xenbr0=lan1"), HasSubstr("bridge=HERE=THERE"));
+  EXPECT_THAT(said("to=hostB,disks=hda,disk=hda=scratch"), HasSubstr("disk=NAME=MODE"));
   EXPECT_THAT(said("to=hostB,disk=hda=vouched"), HasSubstr("'vouched'"));
   EXPECT_THAT(said("to=hostB,disk=hda=scratch,disk=hda=scratch"), HasSubstr("named twice"));
   EXPECT_THAT(said("to=hostB,disk=hda=shared"), HasSubstr("arbiter fail-stop"));
