@@ -26,6 +26,7 @@ class Outcome:
     failed: int = 0
     skipped: int = 0
     reasons: list[str] = field(default_factory=list)  # of what was skipped; one may stand for many
+    faults: list[str] = field(default_factory=list)  # what failed, and the last it said: for the end of a long output
     note: str = ""
 
 
@@ -116,6 +117,12 @@ def skipped_in(results):
     return counts.total(), [f"SKIPPED [{count}] {reason}" for reason, count in sorted(counts.items())]
 
 
+def failures_in(results):
+    """The tests that failed, each with the first line of what it said."""
+    return [f"{program}: {case.get('classname')}.{case.get('name')}: {(fault.get('message') or '').partition(chr(10))[0]}"
+            for program, case in cases_in(results) for fault in case.findall("failure")[:1]]
+
+
 def shortened_in(results):
     """What tests say that they did not do in full in this build ('disk: 10 instead of 60 lives'), each once."""
     said = {f"{program.removeprefix('test_')}: {word.get('value')}"
@@ -135,7 +142,7 @@ def ctest(preset, env=None):
     failed, total = int(found[1]), int(found[2])
     skipped, reasons = skipped_in(results)
     return Outcome(passed=total - failed, failed=failed or (1 if status else 0), skipped=skipped, reasons=reasons,
-                   note=shortened_in(results))
+                   faults=failures_in(results), note=shortened_in(results))
 
 
 def stage_style(_):
@@ -184,9 +191,11 @@ def stage_sanitizers(_):
         total.failed += part.failed
         total.skipped += part.skipped
         total.reasons += [f"{preset}: {reason}" for reason in part.reasons]
+        total.faults += [f"{preset}: {fault}" for fault in part.faults]
         for report in sorted(reports.iterdir()):
             print(f"--- {report.relative_to(ROOT)}\n{report.read_text(errors='replace')}")
             total.failed += 1
+            total.faults.append(f"{preset}: a report, {report.relative_to(ROOT)}")
         total.note += f" {preset}: {part.passed} passed" if part.passed else f" {preset}:"
         total.note += f" ({part.note})" if part.note else ""
     return total
@@ -207,10 +216,15 @@ def stage_i386(options):
     total.failed += hosts.failed
     total.skipped += hosts.skipped
     total.reasons += hosts.reasons
+    total.faults += hosts.faults
     return total
 
 
+FUZZ_NOISE = re.compile(r"###### Recommended dictionary.*?###### End of recommended dictionary. ######\n|^\s*NEW_FUNC.*?\n", re.S | re.M)
+
+
 def fuzz_one(target, runs):
+    """Runs one fuzzer; returns what it said if it failed."""
     work = ROOT / "build/asan/corpus" / target.name
     work.mkdir(parents=True, exist_ok=True)
     command = [str(target), f"-runs={runs}", "-seed=1", "-verbosity=0", "-print_final_stats=0", "-timeout=20",
@@ -220,9 +234,12 @@ def fuzz_one(target, runs):
         command.append(str(seeds))
     began = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, text=True, errors="replace", stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    word = "passed" if done.returncode == 0 else "FAILED"
-    print(f"{target.name}: {word} in {time.monotonic() - began:.0f} s\n{done.stdout}", end="", flush=True)
-    return done.returncode == 0
+    seconds = time.monotonic() - began
+    if done.returncode == 0:
+        print(f"{target.name}: passed in {seconds:.0f} s", flush=True)
+        return None
+    print(f"{target.name}: FAILED in {seconds:.0f} s, exit code {done.returncode}", flush=True)
+    return f"{target.name}: exit code {done.returncode}\n{FUZZ_NOISE.sub('', done.stdout)}"
 
 
 def stage_fuzz(options):
@@ -233,8 +250,8 @@ def stage_fuzz(options):
     if not targets:
         return Outcome(failed=1, note="no fuzz targets were built")
     with concurrent.futures.ThreadPoolExecutor(int(JOBS)) as pool:
-        good = sum(pool.map(lambda target: fuzz_one(target, runs), targets))
-    return Outcome(passed=good, failed=len(targets) - good, note=f"{runs} executions each")
+        faults = [said for said in pool.map(lambda target: fuzz_one(target, runs), targets) if said is not None]
+    return Outcome(passed=len(targets) - len(faults), failed=len(faults), faults=faults, note=f"{runs} executions each")
 
 
 def stage_tidy(options):
@@ -258,7 +275,7 @@ def stage_integration(options):
 
 
 def pytest(options, folder):
-    command = ["/usr/bin/python3", "-m", "pytest", "-rs", "-v", "--durations=40", "-p", "no:cacheprovider", folder]
+    command = ["/usr/bin/python3", "-m", "pytest", "-rsfE", "-v", "--durations=40", "-p", "no:cacheprovider", folder]
     if options.soak:
         command.append("--soak")
     if options.keyword:
@@ -276,6 +293,7 @@ def pytest(options, folder):
             outcome.failed += int(number)
     if status not in (0, 1) or (status == 1 and outcome.failed == 0):
         outcome.failed += 1
+    outcome.faults = re.findall(r"^(?:FAILED|ERROR) .*$", text, re.M)
     return outcome
 
 
@@ -331,6 +349,9 @@ def main():
               f"  {seconds:7.0f} s  {outcome.note}")
         for reason in outcome.reasons:
             print(f"             {reason}")
+    for name, (outcome, _) in results.items():
+        for fault in outcome.faults:
+            print(f"FAILED in {name}: {fault.rstrip()}")
     passed = sum(o.passed for o, _ in results.values())
     failed = sum(o.failed for o, _ in results.values())
     skipped = sum(o.skipped for o, _ in results.values())
