@@ -67,7 +67,7 @@ class Ours(Protection):
 
     def start(self, lab: Lab, guest: Guest) -> None:
         self._lab = lab
-        disks = ("--disk", "hda=scratch") if guest.spec.has_bios else ()
+        disks = ("--disk", "hda=scratch") if guest.spec.boots_from_disk else ()
         lab.remus("A", "protect", NAME, "--to", "hostB", *self._options, *disks, timeout=START_S_MAX)
         deadline = time.monotonic() + START_S_MAX
         while not self._status()["protected"]:

@@ -43,7 +43,7 @@ class XenScene(Scene):
 
     def protect_words(self, guest: Guest) -> list[str]:
         # An HVM guest of the lab boots from a disk and never writes to it again.
-        vouched = ["--disk", "hda=scratch"] if guest.spec.has_bios else []
+        vouched = ["--disk", "hda=scratch"] if guest.spec.boots_from_disk else []
         return ["protect", guest.spec.name, "--to", "hostB", *vouched]
 
     def victims(self, host) -> tuple[str, dict[int, str]]:

@@ -58,8 +58,13 @@ class GuestSpec:
 
     @property
     def has_bios(self) -> bool:
-        """Whether it boots from a disk of its own, by a BIOS."""
+        """Whether a BIOS starts it."""
         return self.kind.startswith("hvm")
+
+    @property
+    def boots_from_disk(self) -> bool:
+        """Whether its kernel is on a disk of its own, and not handed to it: from an emulated IDE disk a BIOS takes minutes."""
+        return self.has_bios and not (self.disk and self.kind == "hvm-nopv")
 
     @property
     def paravirtual(self) -> bool:
@@ -78,8 +83,8 @@ class GuestSpec:
 
     @property
     def root_device(self) -> str:
-        """The virtual device of its root, where that is a disk: an HVM guest boots from another one."""
-        return "hdb" if self.has_bios else "xvda"
+        """The virtual device of its root, where that is a disk: an HVM guest may boot from another one."""
+        return "hdb" if self.boots_from_disk else "hda" if self.has_bios else "xvda"
 
     @property
     def root(self) -> str:
@@ -91,7 +96,7 @@ class GuestSpec:
         # Without Xen's clock the kernel would read emulated timers, each read a trip to Xen.
         console = "xen_nopv nopv no_timer_check tsc=reliable" if self.kind == "hvm-nopv" else "console=hvc0"
         if self.disk:
-            console += f" root=/dev/{ {'hvm': 'xvdb', 'hvm-nopv': 'sdb'}.get(self.kind, 'xvda') }"
+            console += f" root=/dev/{ {'hvm': 'xvdb', 'hvm-nopv': 'sda'}.get(self.kind, 'xvda') }"
         return (
             f"{console} quiet loglevel=1 mitigations=off random.trust_cpu=on panic=-1 "
             f"address={self.address}/{PREFIX_BITS},{LAN_GATEWAY} run={self.run}"
@@ -104,18 +109,18 @@ class GuestSpec:
         lines = [f'name = "{self.name}"', f'type = "{kind}"', f"memory = {self.memory_mib}", f"maxmem = {self.memory_mib}"]
         vifs = ", ".join(f"'mac={mac},{self.network}{model}'" for mac in (self.mac, *self.more_macs))
         lines += [f"vcpus = {self.cpus}", f"vif = [{vifs}]", 'on_crash = "preserve"']
-        disks = [("hda", self.boot_disk)] if self.has_bios else []
+        disks = [("hda", self.boot_disk)] if self.boots_from_disk else []
         disks += [(self.root_device, self.root)] if self.disk else []
         if disks:
             words = ", ".join(f"'format=raw,vdev={vdev},access=rw,backendtype=qdisk,target={image}'" for vdev, image in disks)
             lines += [f"disk = [{words}]"]
         if self.has_bios:
-            # The cloud kernel has no driver for AHCI, from which the BIOS boots faster.
-            lines += [] if self.disk and self.kind == "hvm-nopv" else ['hdtype = "ahci"']
+            # The BIOS boots faster from AHCI, for which the cloud kernel has no driver: it serves where the kernel needs no emulated disk.
+            lines += ['hdtype = "ahci"'] if self.boots_from_disk else []
             lines += ['vga = "none"', "nographic = 1", "vnc = 0"]
-        else:
-            ram_disk = "diskrd" if self.disk else "initrd"
-            own = [f'kernel = "/lab/kernel{self.bits}"', f'ramdisk = "/lab/{ram_disk}{self.bits}"']
+        if not self.boots_from_disk:
+            kernel, ram_disk = "vmlinuz" if self.has_bios else "kernel", "diskrd" if self.disk else "initrd"
+            own = [f'kernel = "/lab/{kernel}{self.bits}"', f'ramdisk = "/lab/{ram_disk}{self.bits}"']
             lines += ['kernel = "/lab/pv32"'] if self.kind == "pv32" else own
             lines += [f'extra = "{self.arguments()}"']
         if not self.paravirtual:
@@ -185,7 +190,7 @@ def place(spec: GuestSpec, hosts: list[Host]) -> None:
         copy_of_disk(shared)
         hosts[0].shell(f"cp --sparse=always /run/host/{spec.name}.root {spec.root}")
         shared.unlink()
-    if not spec.has_bios:
+    if not spec.boots_from_disk:
         return
     name = f"{spec.name}-{hashlib.sha256(spec.arguments().encode()).hexdigest()[:8]}.img"
     for host in hosts:

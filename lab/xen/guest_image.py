@@ -1,7 +1,8 @@
 """What guests boot from: one small disk image with a kernel and an initramfs for each word size, and boot disks for HVM.
 
 The image is the second disk of each host, read-only, on /lab. An HVM guest boots from a disk of its own made here: loaded
-by `kernel=` it would come byte by byte through port I/O, a minute in an emulated machine.
+by `kernel=` it would come byte by byte through port I/O, a minute in an emulated machine. Only one whose root is an emulated
+IDE disk is loaded so, for its BIOS would read a kernel from there more slowly still.
 """
 
 import hashlib
@@ -64,8 +65,8 @@ def disk_files() -> tuple[XenKernel, Path]:
 
 @lru_cache(maxsize=None)
 def image() -> Path:
-    """The disk image for /lab: kernel64, initrd64, diskrd64, kernel32, initrd32, pv32."""
-    files = {"pv32": pv32_guest.kernel(), "diskrd64": disk_files()[1]}
+    """The disk image for /lab: kernel64, vmlinuz64, initrd64, diskrd64, kernel32, initrd32, pv32."""
+    files = {"pv32": pv32_guest.kernel(), "vmlinuz64": guest_kernel().kernel.image, "diskrd64": disk_files()[1]}
     for bits in (64, 32):
         kernel, initrd = boot_files(bits)
         files |= {f"kernel{bits}": kernel.elf, f"initrd{bits}": initrd}

@@ -28,7 +28,7 @@ class Protected:
         self.guest = lab.start_guest(spec, on=on)
         self.name = spec.name
         # An HVM guest boots from a disk, and never writes to it again.
-        self.options = [*(options or OPTIONS), *(["--disk", "hda=scratch"] if self.guest.spec.has_bios else [])]
+        self.options = [*(options or OPTIONS), *(["--disk", "hda=scratch"] if self.guest.spec.boots_from_disk else [])]
 
     def begin(self) -> None:
         """Asks for its protection, and does not wait for it."""
